@@ -1,0 +1,116 @@
+import { z } from 'zod'
+import { IntegrityError } from '../errors.ts'
+import { digestSchema } from '../ids.ts'
+
+const blobSchema = z.object({ sha256: digestSchema, bytes: z.int().min(0) })
+
+/** A tensor of the family; stored as a blob, always little-endian and C order. float16 is widened to float32 when fed. */
+const tensorSchema = blobSchema.extend({
+  dtype: z.enum(['float32', 'float16']),
+  shape: z.array(z.int().min(1)).max(6),
+})
+export type TensorEntry = z.infer<typeof tensorSchema>
+
+/** A graph takes all its weights as inputs: `weights` maps input name -> tensor name. */
+const graphSchema = blobSchema.extend({
+  inputs: z.array(z.string()),
+  outputs: z.array(z.string()),
+  weights: z.record(z.string(), z.string()),
+  /** Multiply-accumulates for each pixel of the (padded) picture. */
+  macsPerPixel: z.number().positive(),
+})
+export type GraphEntry = z.infer<typeof graphSchema>
+
+/**
+ * What alpha does to a named tensor. `lowRank`: W + alpha * up @ down, reshaped to W's shape (ALICE, section 7 of
+ * the methods). `logGain`: W * exp(alpha * delta).
+ */
+const updateSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('lowRank'), down: z.string(), up: z.string() }),
+  z.object({ kind: z.literal('logGain'), delta: z.string() }),
+])
+export type TensorUpdate = z.infer<typeof updateSchema>
+
+const adapterSchema = z.object({
+  id: z.string(),
+  /** Tensor name -> update. */
+  updates: z.record(z.string(), updateSchema),
+})
+
+/** Measured on the reference photos at each alpha; between two points interpolate linearly. */
+const cardPointSchema = z.object({
+  alpha255: z.int().min(0).max(255),
+  bitsPerPixel: z.number().positive(),
+  psnrDb: z.number(),
+})
+
+/** What halving the frame costs: the PSNR of the reference photos scaled down, up again, and not coded. */
+const resizePointSchema = z.object({ scale: z.number().gt(0).lt(1), psnrDb: z.number() })
+
+const variantSchema = z.object({
+  id: z.string(),
+  encoder: graphSchema,
+  card: z.array(cardPointSchema).min(2),
+})
+
+const goldenSchema = z.object({
+  /** Interleaved RGB bytes, [height, width, 3]. */
+  picture: blobSchema,
+  width: z.int().positive(),
+  height: z.int().positive(),
+  cases: z.array(
+    z.object({
+      variant: z.string(),
+      alpha255: z.int(),
+      /** The whole stream this picture gives; a device may differ in symbols at rounding edges, never in decoding. */
+      stream: blobSchema,
+      /** Interleaved RGB bytes that the stream decodes to; within 1 level on any backend. */
+      decoded: blobSchema,
+    }),
+  ),
+})
+
+export const manifestSchema = z.object({
+  format: z.literal('espalier-family/1'),
+  family: z.string().regex(/^[a-z0-9][a-z0-9.-]{0,62}$/),
+  version: z.string(),
+  task: z.literal('image-codec'),
+  licence: z.string(),
+  description: z.string(),
+  tensors: z.record(z.string(), tensorSchema),
+  variants: z.array(variantSchema).min(1),
+  decoder: graphSchema,
+  resizeCard: z.array(resizePointSchema),
+  adapters: z.array(adapterSchema),
+  /** Integer tables and weights of the context model: shared/codec/context-model.ts. */
+  entropy: blobSchema,
+  /** Latent channels and the picture's pixels a latent stands for, in each direction. */
+  latent: z.object({ channels: z.int().positive(), stride: z.int().positive() }),
+  golden: goldenSchema,
+})
+export type Manifest = z.infer<typeof manifestSchema>
+
+/** JSON with sorted keys and no white space: the bytes that a digest or signature covers. */
+export function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
+  if (typeof value === 'object' && value !== null) {
+    const entries = Object.entries(value).filter(([, v]) => v !== undefined)
+    entries.sort(([a], [b]) => (a < b ? -1 : 1))
+    return `{${entries.map(([k, v]) => `${JSON.stringify(k)}:${canonicalJson(v)}`).join(',')}}`
+  }
+  return JSON.stringify(value)
+}
+
+/** @throws {IntegrityError} If the text is no manifest of this format. */
+export function parseManifest(text: string, name: string): Manifest {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch (cause) {
+    throw new IntegrityError(`Cannot read manifest "${name}": found no JSON text`, { cause })
+  }
+  const parsed = manifestSchema.safeParse(json)
+  if (!parsed.success)
+    throw new IntegrityError(`Cannot read manifest "${name}": ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`)
+  return parsed.data
+}

@@ -1,0 +1,148 @@
+import { z } from 'zod'
+import { configurationSchema } from '../configuration.ts'
+import { deviceIdSchema, digestSchema, siteIdSchema, slotIdSchema } from '../ids.ts'
+
+/** Retained; the will is `lost`. */
+export const stateSchema = z.object({
+  state: z.enum(['init', 'ready', 'trial', 'degraded', 'sleeping', 'offline', 'lost']),
+  reason: z.string().max(500).optional(),
+})
+export type State = z.infer<typeof stateSchema>
+
+/** Where joules come from: DESIGN 7. */
+export const energySourceSchema = z.object({
+  /** Sensor or model, e.g. `rapl:package-0` or `model:utilisation`. */
+  source: z.string().min(1).max(80),
+  rail: z.string().min(1).max(80),
+  scope: z.enum(['module', 'board', 'wall', 'modelled']),
+  /** `counter`: differences of an energy counter; `integral`: trapezoid over power samples; `model`: computed. */
+  method: z.enum(['counter', 'integral', 'model']),
+})
+export type EnergySource = z.infer<typeof energySourceSchema>
+
+/** Retained: what the device is. Sent once a connection, before anything else but `state`. */
+export const birthSchema = z.object({
+  device: deviceIdSchema,
+  site: siteIdSchema,
+  /** Devices of one class share cards, e.g. `linux-x64-2core`. */
+  deviceClass: z.string().min(1).max(80),
+  labels: z.record(z.string().max(63), z.string().max(255)),
+  software: z.string().max(80),
+  board: z.object({
+    model: z.string().max(200),
+    arch: z.string().max(20),
+    cores: z.int().min(1),
+    memoryBytes: z.number().min(0),
+  }),
+  energy: z.array(energySourceSchema).max(32),
+  slots: z
+    .array(
+      z.object({
+        slot: slotIdSchema,
+        family: z.string(),
+        manifestDigest: digestSchema,
+        source: z.object({
+          kind: z.string().max(30),
+          width: z.int().positive(),
+          height: z.int().positive(),
+          frameRate: z.number().positive(),
+        }),
+        /** Backends and thread counts that this device can run. */
+        backends: z.array(z.object({ backend: z.enum(['wasm', 'webgpu', 'native']), threads: z.int().min(1) })).min(1),
+        /** Multiply-accumulates a second measured at start-up, one thread, this device's best backend. */
+        macsPerSecond: z.number().positive(),
+        /** Relative importance in the plan. */
+        weight: z.number().min(0).max(1000),
+        /** Never plan a configuration with a lower card quality. */
+        minPsnrDb: z.number().min(0).max(100).optional(),
+      }),
+    )
+    .min(1)
+    .max(16),
+})
+export type Birth = z.infer<typeof birthSchema>
+
+/** Retained: what runs now, against which generation. */
+export const reportedSchema = z.object({
+  /** Generation of the desired state this answers; 0 before any. */
+  gen: z.int().min(0),
+  slots: z.array(
+    z.object({
+      slot: slotIdSchema,
+      configuration: configurationSchema,
+      /** `applied`: as desired; `braked`: a lower rung than desired to keep the lease; `refused`: see reason. */
+      phase: z.enum(['starting', 'applied', 'braked', 'refused', 'failed']),
+      reason: z.string().max(500).optional(),
+    }),
+  ),
+})
+export type Reported = z.infer<typeof reportedSchema>
+
+const countsSchema = z.record(z.string().regex(/^-?[0-9]{1,3}$/), z.int().min(0))
+
+/** Everything counts up since boot: a lost message costs resolution, not energy. SI units. */
+export const telemetrySchema = z.object({
+  /** Energy of the whole device by source. */
+  energy: z.array(
+    energySourceSchema.extend({
+      joules: z.number().min(0),
+      /** Of `joules`, what an idle device would have used as well. */
+      idleJoules: z.number().min(0),
+      /** Relative half-width of the 95 % interval. */
+      uncertainty: z.number().min(0),
+      /** Share of the time since boot that was covered by readings, 0..1. */
+      coverage: z.number().min(0).max(1),
+      /** Mean readings a second. */
+      rateHz: z.number().min(0),
+    }),
+  ),
+  slots: z.array(
+    z.object({
+      slot: slotIdSchema,
+      /** The configuration id that runs at the moment of sending. */
+      configuration: z.string().max(200),
+      frames: z.int().min(0),
+      /** Frames that arrived and were skipped because the slot was slower than its source. */
+      dropped: z.int().min(0),
+      /** Frames that were encoded but did not reach the sink. */
+      unsent: z.int().min(0),
+      /** Frames later than the configuration's frame interval. */
+      late: z.int().min(0),
+      swaps: z.int().min(0),
+      bits: z.number().min(0),
+      /** Joules attributed to this slot: total includes its share of idle. */
+      joules: z.number().min(0),
+      idleJoules: z.number().min(0),
+      /** Seconds from a frame's arrival to its stream being handed to the sink. */
+      latency: countsSchema,
+      /** Sum and count of true PSNR samples of decoded frames against their source. */
+      psnrSum: z.number().min(0),
+      psnrCount: z.int().min(0),
+    }),
+  ),
+  self: z.object({
+    rssBytes: z.number().min(0),
+    cpuSeconds: z.number().min(0),
+    /** Joules of the agent beside its slots (control, sampling, quality checks). */
+    joules: z.number().min(0),
+    spoolBytes: z.number().min(0),
+    spoolDropped: z.int().min(0),
+    workerRestarts: z.int().min(0),
+  }),
+})
+export type Telemetry = z.infer<typeof telemetrySchema>
+
+/** Something happened; kept in the spool until delivered. */
+export const eventSchema = z.object({
+  kind: z.string().regex(/^[a-z][a-z0-9-]{0,40}$/),
+  slot: slotIdSchema.optional(),
+  message: z.string().max(1000),
+  evidence: z.record(z.string(), z.unknown()).optional(),
+})
+export type DeviceEvent = z.infer<typeof eventSchema>
+
+export const ackSchema = z.object({
+  result: z.enum(['accepted', 'rejected', 'done']),
+  reason: z.string().max(500).optional(),
+})
+export type Ack = z.infer<typeof ackSchema>
