@@ -210,7 +210,7 @@ class Kodo(nn.Module):
         self.context = ContextModel(self.rate)
 
     def add_adapters(self, rank: int) -> None:
-        """Freeze the anchor and give every layer a zero-effect update."""
+        """Freeze the anchor and give every layer an update; alpha 0 stays the anchor exactly."""
         for parameter in self.parameters():
             parameter.requires_grad_(False)
         for module in self.modules():
@@ -218,6 +218,10 @@ class Kodo(nn.Module):
                 module.add_adapter(rank)
             elif isinstance(module, (LogGain, AlphaLinear)):
                 module.add_adapter()
+        # At high rate the best step goes as lambda^-1/2: start the gains near there, the rest follows.
+        self.encoder.gain.delta.data.fill_(-1.2)
+        self.decoder.gain.delta.data.fill_(1.2)
+        self.context.scale_bias.delta.data.fill_(-0.5)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Picture (RGB in [0, 1]) -> reconstruction and bits, both differentiable."""

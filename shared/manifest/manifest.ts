@@ -13,8 +13,9 @@ export type TensorEntry = z.infer<typeof tensorSchema>
 
 /** A graph takes all its weights as inputs: `weights` maps input name -> tensor name. */
 const graphSchema = blobSchema.extend({
-  inputs: z.array(z.string()),
-  outputs: z.array(z.string()),
+  /** Names of the input that is not a weight, and of the output. */
+  input: z.string(),
+  output: z.string(),
   weights: z.record(z.string(), z.string()),
   /** Multiply-accumulates for each pixel of the (padded) picture. */
   macsPerPixel: z.number().positive(),
@@ -23,10 +24,11 @@ export type GraphEntry = z.infer<typeof graphSchema>
 
 /**
  * What alpha does to a named tensor. `lowRank`: W + alpha * up @ down, reshaped to W's shape (ALICE, section 7 of
- * the methods). `logGain`: W * exp(alpha * delta).
+ * the methods). `linear`: W + alpha * delta. `logGain`: W * exp(alpha * delta).
  */
 const updateSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('lowRank'), down: z.string(), up: z.string() }),
+  z.object({ kind: z.literal('linear'), delta: z.string() }),
   z.object({ kind: z.literal('logGain'), delta: z.string() }),
 ])
 export type TensorUpdate = z.infer<typeof updateSchema>
@@ -62,9 +64,11 @@ const goldenSchema = z.object({
     z.object({
       variant: z.string(),
       alpha255: z.int(),
-      /** The whole stream this picture gives; a device may differ in symbols at rounding edges, never in decoding. */
-      stream: blobSchema,
-      /** Interleaved RGB bytes that the stream decodes to; within 1 level on any backend. */
+      /** int16 little-endian, [channels, h, w]: a device may differ at rounding edges, never in decoding. */
+      symbols: blobSchema,
+      /** What the entropy coder writes for these symbols, byte for byte. */
+      payload: blobSchema,
+      /** Interleaved RGB bytes that the symbols decode to; within 1 level on any backend. */
       decoded: blobSchema,
     }),
   ),
@@ -84,8 +88,15 @@ export const manifestSchema = z.object({
   adapters: z.array(adapterSchema),
   /** Integer tables and weights of the context model: shared/codec/context-model.ts. */
   entropy: blobSchema,
-  /** Latent channels and the picture's pixels a latent stands for, in each direction. */
-  latent: z.object({ channels: z.int().positive(), stride: z.int().positive() }),
+  /**
+   * Latent channels, the pixels a latent stands for in each direction, and how much more readily than by
+   * rounding a magnitude falls (0 is plain rounding).
+   */
+  latent: z.object({
+    channels: z.int().positive(),
+    stride: z.int().positive(),
+    deadZone: z.number().min(0).max(0.5),
+  }),
   golden: goldenSchema,
 })
 export type Manifest = z.infer<typeof manifestSchema>
