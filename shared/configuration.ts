@@ -22,3 +22,22 @@ export function configurationId(c: Configuration): string {
   const alpha = String(c.alpha255).padStart(3, '0')
   return `${c.family}/${c.variant}/a${alpha}/${c.width}x${c.height}@${c.frameRate}/${c.mode}/${c.backend}${c.threads}`
 }
+
+/** The configuration that an id names; undefined if it names none. */
+export function parseConfigurationId(id: string): Configuration | undefined {
+  const match = /^([^/]+)\/([^/]+)\/a(\d{3})\/(\d+)x(\d+)@([\d.]+)\/(merged|live)\/([a-z]+)(\d+)$/.exec(id)
+  if (match === null) return undefined
+  const [, family, variant, alpha, width, height, frameRate, mode, backend, threads] = match
+  const parsed = configurationSchema.safeParse({
+    family,
+    variant,
+    alpha255: Number(alpha),
+    mode,
+    backend,
+    threads: Number(threads),
+    width: Number(width),
+    height: Number(height),
+    frameRate: Number(frameRate),
+  })
+  return parsed.success ? parsed.data : undefined
+}

@@ -1,0 +1,66 @@
+import { TransportError } from '@espalier/shared/errors'
+import { z } from 'zod'
+
+/** What this program reads of a device in the controller's API; the API says more. */
+const deviceSummarySchema = z.object({
+  id: z.string(),
+  state: z.string(),
+  frames: z.number(),
+  dropped: z.number(),
+  unsent: z.number(),
+  swaps: z.number(),
+  latencyMs: z.object({ p50: z.number(), p95: z.number(), p99: z.number() }).optional(),
+  joulesPerFrame: z
+    .object({ value: z.number(), source: z.string(), interval: z.tuple([z.number(), z.number()]) })
+    .optional(),
+  powerW: z.number().optional(),
+  bitsPerSecond: z.number().optional(),
+  psnrDb: z.number().optional(),
+  configurationId: z.string().optional(),
+  /** Of the newest desired state. */
+  generation: z.number().optional(),
+})
+export type DeviceSummary = z.infer<typeof deviceSummarySchema>
+
+/** @throws {TransportError} If the controller does not answer, or refuses. */
+export async function callApi(base: string, path: string, init?: { method: string; body?: unknown }): Promise<unknown> {
+  const response = await fetch(new URL(`/api/v1/${path}`, base), {
+    method: init?.method ?? 'GET',
+    ...(init?.body === undefined
+      ? {}
+      : { body: JSON.stringify(init.body), headers: { 'content-type': 'application/json' } }),
+  }).catch((cause: unknown) => {
+    throw new TransportError(`Cannot reach the controller at "${base}": is it running? Start one with "espalier up"`, {
+      cause,
+      retryable: true,
+    })
+  })
+  const text = await response.text()
+  if (!response.ok)
+    throw new TransportError(`Cannot ${init?.method ?? 'GET'} "${path}": ${response.status} ${text}`, {
+      retryable: false,
+    })
+  return text === '' ? undefined : JSON.parse(text)
+}
+
+export async function getDevices(base: string): Promise<DeviceSummary[]> {
+  return z.array(deviceSummarySchema).parse(await callApi(base, 'devices'))
+}
+
+/** Cumulative figures of a device's first slot, to measure between two moments. */
+const deviceTotalsSchema = z.object({
+  atMs: z.number(),
+  frames: z.number(),
+  bits: z.number(),
+  /** Attributed to the slot, its share of idle included. */
+  joules: z.number(),
+  deviceJoules: z.number(),
+  idleW: z.number(),
+  psnrSum: z.number(),
+  psnrCount: z.number(),
+})
+export type DeviceTotals = z.infer<typeof deviceTotalsSchema>
+
+export async function getTotals(base: string, device: string): Promise<DeviceTotals> {
+  return deviceTotalsSchema.parse(await callApi(base, `devices/${device}/totals`))
+}

@@ -1,0 +1,129 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { InvariantError } from '@espalier/shared/errors'
+import { callApi, getDevices } from './fleet-api.ts'
+import { freePort } from './free-port.ts'
+import { LOCAL_DEVICE, type LocalFleet, startLocalFleet, waitFor } from './local-fleet.ts'
+
+export const VICTIMS = ['worker', 'agent', 'controller'] as const
+export type Victim = (typeof VICTIMS)[number]
+
+export interface Recovery {
+  readonly victim: Victim
+  readonly seconds: number
+}
+
+const BUDGET_KEY = 'site:local'
+const BUDGET = { rateBps: 150_000 }
+/** Frames that must have come through after a kill before the fleet counts as whole. */
+const FRAMES_AFTER = 2
+
+/** A repeatable sequence in [0, 1): Numerical Recipes' generator, good enough to choose moments. */
+function randomSequence(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return state / 2 ** 32
+  }
+}
+
+function childrenOf(pid: number): number[] {
+  try {
+    const listing = execFileSync('ps', ['-o', 'pid=', '--ppid', String(pid)], { encoding: 'utf8' })
+    return listing.split('\n').filter(Boolean).map(Number)
+  } catch {
+    // ps ends with 1 when there are none.
+    return []
+  }
+}
+
+function pidOf(fleet: LocalFleet, victim: Victim): number | undefined {
+  if (victim === 'controller') return fleet.controller.pid()
+  const agent = fleet.agent.pid()
+  return victim === 'agent' || agent === undefined ? agent : childrenOf(agent)[0]
+}
+
+interface Snapshot {
+  readonly frames: number
+  readonly generation: number
+}
+
+async function snapshot(fleet: LocalFleet): Promise<Snapshot | undefined> {
+  const device = (await getDevices(fleet.url)).find(({ id }) => id === LOCAL_DEVICE)
+  return device === undefined ? undefined : { frames: device.frames, generation: device.generation ?? 0 }
+}
+
+async function checkNothingLost(fleet: LocalFleet, before: Snapshot): Promise<void> {
+  const budgets = (await callApi(fleet.url, 'budgets')) as { key: string; rateBps?: number }[]
+  const kept = budgets.find(({ key }) => key === BUDGET_KEY)?.rateBps
+  if (kept !== BUDGET.rateBps)
+    throw new InvariantError(`The budget "${BUDGET_KEY}" was lost: found ${kept}, expected ${BUDGET.rateBps}`)
+  const now = await snapshot(fleet)
+  if (now === undefined || now.generation < before.generation || now.frames < before.frames)
+    throw new InvariantError(
+      `Committed state went back: found ${JSON.stringify(now)}, expected at least ${JSON.stringify(before)}`,
+    )
+}
+
+/**
+ * Kill one of the three processes without warning at a random moment, wait until frames flow again, and see that
+ * budgets, generations and totals are still there.
+ *
+ * @param kills How often each is killed.
+ * @throws {InvariantError} If committed state was lost.
+ */
+export async function measureRecovery(options: {
+  kills: number
+  seed: number
+  modelsDir: string
+  limitMs: number
+  onRecovery?: (recovery: Recovery) => void
+}): Promise<Recovery[]> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'espalier-recovery-'))
+  const random = randomSequence(options.seed)
+  const fleet = await startLocalFleet({
+    dataDir,
+    familiesDir: options.modelsDir,
+    clipDir: join(options.modelsDir, 'clip'),
+    frameRate: 5,
+    port: await freePort(),
+    mqttPort: await freePort(),
+    onLine: () => {},
+  })
+  const within = { timeoutMs: options.limitMs }
+  try {
+    await waitFor('a running device', async () => ((await snapshot(fleet))?.frames ?? 0) > 2 || undefined, within)
+    await callApi(fleet.url, `budgets/${BUDGET_KEY}`, { method: 'PUT', body: BUDGET })
+    const recoveries: Recovery[] = []
+    for (let kill = 0; kill < options.kills; kill++) {
+      for (const victim of VICTIMS) {
+        await delay(1500 * random())
+        const before = await waitFor('the device', () => snapshot(fleet), within)
+        const pid = await waitFor(`process "${victim}"`, async () => pidOf(fleet, victim), within)
+        process.kill(pid, 'SIGKILL')
+        const started = performance.now()
+        await waitFor(
+          `frames after the ${victim} was killed (seed ${options.seed}, kill ${kill})`,
+          async () => {
+            const now = await snapshot(fleet)
+            return now !== undefined && now.frames >= before.frames + FRAMES_AFTER && pidOf(fleet, victim) !== pid
+              ? true
+              : undefined
+          },
+          within,
+        )
+        const recovery = { victim, seconds: (performance.now() - started) / 1000 }
+        await checkNothingLost(fleet, before)
+        recoveries.push(recovery)
+        options.onRecovery?.(recovery)
+      }
+    }
+    return recoveries
+  } finally {
+    await fleet.stop()
+    await rm(dataDir, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,13 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { measureRecovery, VICTIMS } from '../../cli/recovery.ts'
+
+// Generous: other tests share the cores. `npm run bench -- recovery` holds it to ten seconds.
+const LIMIT_MS = 60_000
+const KILLS = 20
+
+test('killing worker, agent and controller at 20 random moments each loses no committed state', async () => {
+  const modelsDir = join(import.meta.dirname, '../../models')
+  const recoveries = await measureRecovery({ kills: KILLS, seed: 2, modelsDir, limitMs: LIMIT_MS })
+  expect(recoveries).toHaveLength(KILLS * VICTIMS.length)
+}, 900_000)
