@@ -5,8 +5,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { formatPower, formatRate } from '@espalier/shared/units'
 import type { Command } from 'commander'
 import { callApi, type DeviceTotals, getDevices, getTotals } from '../fleet-api.ts'
+import { freePort } from '../free-port.ts'
 import { LOCAL_DEVICE, type LocalFleet, startLocalFleet, waitFor } from '../local-fleet.ts'
-import { MODELS_DIR } from './up.ts'
+import { CLIP_DIR, MODELS_DIR } from '../models.ts'
 
 /** What a phase does to the budgets; undefined removes the budget. */
 interface Phase {
@@ -96,7 +97,7 @@ export async function runDemo(onPhase: (result: PhaseResult) => void, signal: Ab
   const fleet = await startLocalFleet({
     dataDir,
     familiesDir: MODELS_DIR,
-    clipDir: join(MODELS_DIR, 'clip'),
+    clipDir: CLIP_DIR,
     frameRate: 5,
     port: await freePort(),
     mqttPort: await freePort(),

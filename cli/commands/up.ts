@@ -1,14 +1,10 @@
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { formatPower, formatRate } from '@espalier/shared/units'
 import type { Command } from 'commander'
 import { InvalidArgumentError } from 'commander'
 import { type DeviceSummary, getDevices } from '../fleet-api.ts'
 import { type LocalFleet, startLocalFleet, waitFor } from '../local-fleet.ts'
-
-/** The repository's models/: the family and the clip that ship. */
-export const MODELS_DIR = fileURLToPath(new URL('../../../models', import.meta.url))
+import { CLIP_DIR, MODELS_DIR } from '../models.ts'
 
 function parsePort(text: string): number {
   const port = Number(text)
@@ -51,7 +47,7 @@ async function up(options: { port: number; mqttPort: number; data: string; frame
   const fleet = await startLocalFleet({
     dataDir: options.data,
     familiesDir: MODELS_DIR,
-    clipDir: join(MODELS_DIR, 'clip'),
+    clipDir: CLIP_DIR,
     frameRate: Number(options.frameRate),
     port: options.port,
     mqttPort: options.mqttPort,

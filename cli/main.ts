@@ -1,0 +1,42 @@
+import { readFileSync } from 'node:fs'
+import { EspalierError } from '@espalier/shared/errors'
+import { Command, CommanderError } from 'commander'
+import { registerBenchCommand } from './commands/bench.ts'
+import { registerCodecCommands } from './commands/codec.ts'
+import { registerDemoCommand } from './commands/demo.ts'
+import { registerEvalCommand } from './commands/eval.ts'
+import { registerUpCommand } from './commands/up.ts'
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+
+const program = new Command('espalier')
+  .description('Run one neural model in many shapes across a fleet, by measured joules, milliseconds and bits.')
+  .version(version)
+  .showHelpAfterError()
+  .exitOverride()
+for (const register of [
+  registerUpCommand,
+  registerDemoCommand,
+  registerCodecCommands,
+  registerEvalCommand,
+  registerBenchCommand,
+])
+  register(program)
+
+/** 0 done, 1 failed, 2 wrong use or configuration. */
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+  if (error instanceof SyntaxError || error instanceof RangeError) return 2
+  return error instanceof EspalierError && error.code === 'CONFIG' ? 2 : 1
+}
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  process.exitCode = exitCodeOf(error)
+  // Commander has already said what is wrong; our own errors are one line, anything else is a bug and shows its stack.
+  if (!(error instanceof CommanderError)) {
+    const isOurs = error instanceof EspalierError || error instanceof SyntaxError || error instanceof RangeError
+    process.stderr.write(`espalier: ${isOurs ? error.message : error instanceof Error ? error.stack : String(error)}\n`)
+  }
+}

@@ -1,0 +1,160 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Picture, PictureCodec } from '@espalier/shared/codec/picture-codec'
+import { ConfigError } from '@espalier/shared/errors'
+import sharp from 'sharp'
+import { BASELINE_NAMES, type BaselineName, qualitiesOf, runBaseline } from './baselines.ts'
+import { bdRatePct } from './bd-rate.ts'
+import { msSsim } from './ms-ssim.ts'
+import { psnr } from './psnr.ts'
+
+export interface QualityPoint {
+  readonly bpp: number
+  readonly psnrDb: number
+  readonly msSsim: number
+}
+
+export interface CodecPoint extends QualityPoint {
+  readonly variant: string
+  readonly alpha: number
+  /** Medians over the images, after a warm-up. */
+  readonly encodeMs: number
+  readonly decodeMs: number
+}
+
+export interface Evaluation {
+  readonly images: number
+  readonly points: readonly CodecPoint[]
+  readonly baselines: Readonly<Record<BaselineName, readonly QualityPoint[]>>
+  readonly bdRatePct: Readonly<Record<BaselineName, number>>
+}
+
+/** @throws {ConfigError} If the folder holds no picture that can be read. */
+export async function listPictures(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
+    throw new ConfigError(`Cannot read pictures from "${folder}": ${cause.code}`, { cause })
+  })
+  const pictures = names.filter((name) => /\.(png|jpe?g|webp|avif|tiff?)$/i.test(name)).sort()
+  if (pictures.length === 0)
+    throw new ConfigError(`Cannot read pictures from "${folder}": found none of PNG, JPEG, WebP, AVIF or TIFF`)
+  return pictures.map((name) => join(folder, name))
+}
+
+export async function readPicture(path: string): Promise<Picture> {
+  const { data, info } = await sharp(path)
+    .flatten({ background: '#000' })
+    .toColourspace('srgb')
+    .raw()
+    .toBuffer({ resolveWithObject: true })
+    .catch((cause: unknown) => {
+      throw new ConfigError(`Cannot read picture "${path}": ${cause instanceof Error ? cause.message : cause}`, {
+        cause,
+      })
+    })
+  return { width: info.width, height: info.height, rgb: data }
+}
+
+function compare(source: Picture, decoded: Picture, bytes: number): QualityPoint {
+  return {
+    bpp: (bytes * 8) / (source.width * source.height),
+    psnrDb: psnr(source.rgb, decoded.rgb),
+    msSsim: msSsim(source.rgb, decoded.rgb, source.width, source.height),
+  }
+}
+
+const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!
+}
+
+function average(points: readonly QualityPoint[]): QualityPoint {
+  return {
+    bpp: round(mean(points.map(({ bpp }) => bpp)), 5),
+    psnrDb: round(mean(points.map(({ psnrDb }) => psnrDb)), 4),
+    msSsim: round(mean(points.map((point) => point.msSsim)), 5),
+  }
+}
+
+const round = (value: number, digits: number): number => Number(value.toFixed(digits))
+
+class Rows<Key extends string> {
+  readonly #rows = new Map<Key, QualityPoint[]>()
+
+  add(key: Key, point: QualityPoint): void {
+    this.#rows.set(key, [...(this.#rows.get(key) ?? []), point])
+  }
+
+  averages(): Map<Key, QualityPoint> {
+    return new Map([...this.#rows].map(([key, points]) => [key, average(points)]))
+  }
+}
+
+/**
+ * Rate and distortion of the codec and of its rivals on real files: bits from whole streams and files, headers
+ * included; PSNR and MS-SSIM of each image, then averaged, as bits are.
+ *
+ * @param alphas In [0, 1].
+ */
+export async function evaluate(
+  codec: PictureCodec,
+  files: readonly string[],
+  options: { variants: readonly string[]; alphas: readonly number[]; onProgress?: (done: number, of: number) => void },
+): Promise<Evaluation> {
+  const ours = new Rows<string>()
+  const theirs = new Rows<string>()
+  const times = new Map<string, { encodeMs: number[]; decodeMs: number[] }>()
+  const settings = options.variants.flatMap((variant) => options.alphas.map((alpha) => ({ variant, alpha })))
+  const first = await readPicture(files[0]!)
+  for (let i = 0; i < 3; i++)
+    await codec.decode((await codec.encode(first, { variant: options.variants[0]!, alpha255: 0 })).stream)
+  const total = settings.length + files.length
+  // Alphas outside, images inside: weights are merged once for each alpha, as on a device.
+  for (const [index, { variant, alpha }] of settings.entries()) {
+    const key = `${variant} ${alpha}`
+    const alpha255 = Math.round(alpha * 255)
+    const time = { encodeMs: [] as number[], decodeMs: [] as number[] }
+    times.set(key, time)
+    for (const file of files) {
+      const picture = await readPicture(file)
+      const started = performance.now()
+      const { stream } = await codec.encode(picture, { variant, alpha255 })
+      const encoded = performance.now()
+      const decoded = await codec.decode(stream)
+      time.encodeMs.push(encoded - started)
+      time.decodeMs.push(performance.now() - encoded)
+      ours.add(key, compare(picture, decoded, stream.length))
+    }
+    options.onProgress?.(index + 1, total)
+  }
+  for (const [index, file] of files.entries()) {
+    const picture = await readPicture(file)
+    for (const name of BASELINE_NAMES) {
+      for (const quality of qualitiesOf(name)) {
+        const { bytes, decoded } = await runBaseline(name, picture, quality)
+        theirs.add(`${name} ${quality}`, compare(picture, decoded, bytes))
+      }
+    }
+    options.onProgress?.(settings.length + index + 1, total)
+  }
+  const [ourAverages, theirAverages] = [ours.averages(), theirs.averages()]
+  const points = settings.map(({ variant, alpha }) => {
+    const key = `${variant} ${alpha}`
+    const { encodeMs, decodeMs } = times.get(key)!
+    return {
+      variant,
+      alpha,
+      ...ourAverages.get(key)!,
+      encodeMs: round(median(encodeMs), 1),
+      decodeMs: round(median(decodeMs), 1),
+    }
+  })
+  const baselines = Object.fromEntries(
+    BASELINE_NAMES.map((name) => [name, qualitiesOf(name).map((quality) => theirAverages.get(`${name} ${quality}`)!)]),
+  ) as Record<BaselineName, QualityPoint[]>
+  const main = points.filter(({ variant }) => variant === options.variants[0])
+  const rates = Object.fromEntries(
+    BASELINE_NAMES.map((name) => [name, main.length < 2 ? null : round(bdRatePct(baselines[name], main), 2)]),
+  ) as Record<BaselineName, number>
+  return { images: files.length, points, baselines, bdRatePct: rates }
+}
