@@ -1,0 +1,97 @@
+import { timingSafeEqual } from 'node:crypto'
+import { createServer, type Socket } from 'node:net'
+import { ConfigError, describeError } from '@espalier/shared/errors'
+import { deviceIdSchema } from '@espalier/shared/ids'
+import { MAX_MESSAGE_BYTES } from '@espalier/shared/messages/envelope'
+import { CONTROLLER_STATE_TOPIC, TOPIC_ROOT } from '@espalier/shared/messages/topics'
+import { Aedes, type AuthenticateError, type Client } from 'aedes'
+import type { Passwords } from './passwords.ts'
+
+/** The controller's own user name on its broker; no device id starts with `_`. */
+export const CONTROLLER_USER = '_controller'
+
+const NOT_AUTHORISED = 5
+
+export interface EmbeddedBroker {
+  readonly port: number
+  close(): Promise<void>
+}
+
+function equal(a: string, b: string): boolean {
+  const [x, y] = [Buffer.from(a), Buffer.from(b)]
+  return x.length === y.length && timingSafeEqual(x, y)
+}
+
+function refusal(reason: string): AuthenticateError {
+  return Object.assign(new Error(reason), { returnCode: NOT_AUTHORISED }) as AuthenticateError
+}
+
+/**
+ * A broker (MQTT 3.1.1) in this process. A device's id is its user name: it may publish below its own `up` and
+ * subscribe below its own `down` and to the controller's state, and so may its will.
+ *
+ * @param options.passwords Absent: any device id is believed, which only loopback may.
+ * @throws {ConfigError} If the address cannot be listened on.
+ */
+export async function startBroker(options: {
+  host: string
+  port: number
+  controllerPassword: string
+  passwords: Passwords | undefined
+}): Promise<EmbeddedBroker> {
+  const users = new WeakMap<Client, string>()
+  const broker = await Aedes.createBroker({
+    authenticate(client, name, password, done) {
+      const secret = password?.toString() ?? ''
+      const isController = name === CONTROLLER_USER && equal(secret, options.controllerPassword)
+      const isDevice =
+        deviceIdSchema.safeParse(name).success && (options.passwords?.matches(name!, secret) ?? true)
+      if (!isController && !isDevice) return done(refusal('unknown user name or wrong password'), false)
+      users.set(client, name!)
+      done(null, true)
+    },
+    authorizePublish(client, packet, done) {
+      const user = client === null ? CONTROLLER_USER : users.get(client)
+      const isAllowed =
+        user === CONTROLLER_USER || (user !== undefined && packet.topic.startsWith(`${TOPIC_ROOT}/${user}/up/`))
+      const bytes = packet.payload.length
+      if (!isAllowed) done(new Error(`"${user}" may not publish to "${packet.topic}"`))
+      else if (bytes > MAX_MESSAGE_BYTES) done(new Error(`"${user}" published ${bytes} bytes`))
+      else done()
+    },
+    authorizeSubscribe(client, subscription, done) {
+      const user = users.get(client)
+      const { topic } = subscription
+      const isAllowed =
+        user === CONTROLLER_USER ||
+        topic === CONTROLLER_STATE_TOPIC ||
+        (user !== undefined && topic.startsWith(`${TOPIC_ROOT}/${user}/down/`))
+      // A null subscription is answered with the failure code and leaves the connection open.
+      done(null, isAllowed ? subscription : null)
+    },
+  })
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+    broker.handle(socket)
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(options.port, options.host, resolve)
+  }).catch((cause: unknown) => {
+    throw new ConfigError(
+      `Cannot listen for MQTT on "${options.host}:${options.port}": ${describeError(cause)}; set "mqttPort"`,
+      { cause },
+    )
+  })
+  return {
+    port: (server.address() as { port: number }).port,
+    async close() {
+      const closed = new Promise((resolve) => server.close(resolve))
+      await new Promise<void>((resolve) => broker.close(resolve))
+      for (const socket of sockets) socket.destroy()
+      await closed
+    },
+  }
+}

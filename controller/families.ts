@@ -1,0 +1,38 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describeError } from '@espalier/shared/errors'
+import { type Family, openFamily } from '@espalier/shared/manifest/open-family'
+import type { Logger } from 'pino'
+
+export interface KnownFamily extends Family {
+  readonly directory: string
+}
+
+/** The families of one folder, by name. */
+export interface Families {
+  get(name: string): KnownFamily | undefined
+  list(): readonly KnownFamily[]
+}
+
+/** Folders without a readable manifest are skipped and logged; an absent folder has no families. */
+export async function openFamilies(directory: string, log: Logger): Promise<Families> {
+  const families = new Map<string, KnownFamily>()
+  const entries = await readdir(directory, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+    log.warn({ directory }, 'no folder of families: nothing can be planned')
+    return []
+  })
+  for (const entry of entries) {
+    if (!entry.isDirectory()) continue
+    const path = join(directory, entry.name)
+    const files = await readdir(path)
+    if (!files.includes('manifest.json')) continue
+    try {
+      const family = await openFamily(path)
+      families.set(family.manifest.family, { ...family, directory: path })
+    } catch (error) {
+      log.error({ directory: path, reason: describeError(error) }, 'family refused')
+    }
+  }
+  return { get: (name) => families.get(name), list: () => [...families.values()] }
+}

@@ -1,0 +1,161 @@
+import type { Clock } from '@espalier/shared/clock'
+import { parseConfigurationId } from '@espalier/shared/configuration'
+import { describeError, MessageError, StoreError } from '@espalier/shared/errors'
+import type { DeviceId } from '@espalier/shared/ids'
+import {
+  ackSchema,
+  birthSchema,
+  eventSchema,
+  reportedSchema,
+  stateSchema,
+  telemetrySchema,
+} from '@espalier/shared/messages/device'
+import { parseMessage } from '@espalier/shared/messages/envelope'
+import { parseUpTopic } from '@espalier/shared/messages/topics'
+import type { Logger } from 'pino'
+import { priorEstimate, updateEstimate } from '../estimate/slot-estimate.ts'
+import type { EventBus } from '../events.ts'
+import type { Families } from '../families.ts'
+import { predictNominal } from '../plan/predict.ts'
+import type { Store } from '../store/open-store.ts'
+import type { TelemetryRow } from '../store/telemetry.ts'
+import { type DeviceRecord, type Fleet, isConnected } from './fleet.ts'
+import { windowBetween } from './window.ts'
+
+export interface IngestOptions {
+  readonly store: Store
+  readonly fleet: Fleet
+  readonly families: Families
+  readonly events: EventBus
+  readonly clock: Clock
+  readonly log: Logger
+  /** Something changed that the plan must follow at once. */
+  readonly onChange: (reason: string) => void
+  /** A device was born: it must hear what it should run, even if that did not change. */
+  readonly onBirth: (device: DeviceId) => void
+  /** A device speaks of which the birth is not known. */
+  readonly onUnknown: (device: DeviceId) => void
+}
+
+export interface Ingest {
+  /** Take a message from a device in. Never throws for what a peer sent or a disk refused. */
+  receive(topic: string, payload: Uint8Array): void
+  counts(): { readonly received: number; readonly malformed: number; readonly repeated: number; readonly unstored: number }
+}
+
+export function createIngest(options: IngestOptions): Ingest {
+  const { store, fleet, events, clock, log } = options
+  const counts = { received: 0, malformed: 0, repeated: 0, unstored: 0 }
+
+  const save = ({ id, state, reason, bd, lastSeenMs }: DeviceRecord): void =>
+    store.devices.save({ id, state, reason, bd, lastSeenMs })
+
+  const handlers: Record<string, (device: DeviceRecord, payload: Uint8Array) => void> = {
+    state(device, payload) {
+      const { bd, body } = parseMessage(payload, 'state', stateSchema)
+      // A will that the broker kept from an older session ends nothing.
+      if (bd < device.bd) return
+      const wasConnected = isConnected(device)
+      Object.assign(device, { state: body.state, reason: body.reason, bd })
+      save(device)
+      events.emit({ kind: 'device', data: { device: device.id, what: 'state', detail: body.state } })
+      if (wasConnected !== isConnected(device)) options.onChange(`"${device.id}" is ${body.state}`)
+      if (isConnected(device) && device.birth === undefined) options.onUnknown(device.id)
+    },
+
+    birth(device, payload) {
+      const { bd, body } = parseMessage(payload, 'birth', birthSchema)
+      if (body.device !== device.id)
+        throw new MessageError(`Cannot read message "birth": found device "${body.device}", expected "${device.id}"`)
+      if (bd < device.bd) return
+      device.bd = bd
+      if (!isConnected(device)) device.state = 'init'
+      device.birth = body
+      store.births.save(device.id, body, clock.wallMs())
+      save(device)
+      for (const { slot, family, manifestDigest } of body.slots) {
+        const known = options.families.get(family)
+        if (known === undefined) log.warn({ device: device.id, slot, family }, 'unknown family: slot is not planned')
+        else if (known.manifestDigest !== manifestDigest)
+          log.warn({ device: device.id, slot, family }, 'device has another version of the family')
+      }
+      events.emit({ kind: 'device', data: { device: device.id, what: 'birth' } })
+      options.onBirth(device.id)
+    },
+
+    reported(device, payload) {
+      const { body } = parseMessage(payload, 'reported', reportedSchema)
+      device.reported = body
+      if (body.gen > (device.desired?.gen ?? 0)) {
+        store.desired.raiseTo(body.gen)
+        options.onBirth(device.id)
+      }
+      events.emit({ kind: 'device', data: { device: device.id, what: 'reported' } })
+    },
+
+    telemetry(device, payload) {
+      const envelope = parseMessage(payload, 'telemetry', telemetrySchema)
+      const taken = store.telemetry.accumulate(device.id, envelope, clock.wallMs())
+      if (taken === undefined) {
+        counts.repeated++
+        return
+      }
+      if (device.birth === undefined) options.onUnknown(device.id)
+      else if (taken.before !== undefined) learn(device, taken.before, taken.after)
+      events.emit({ kind: 'device', data: { device: device.id, what: 'telemetry' } })
+    },
+
+    event(device, payload) {
+      const { body } = parseMessage(payload, 'event', eventSchema)
+      log.info({ device: device.id, ...body }, 'device event')
+      events.emit({ kind: 'device', data: { device: device.id, what: 'event', detail: body } })
+    },
+
+    ack(device, payload) {
+      const { body } = parseMessage(payload, 'ack', ackSchema)
+      events.emit({ kind: 'device', data: { device: device.id, what: 'ack', detail: body } })
+    },
+  }
+
+  function learn(device: DeviceRecord, before: TelemetryRow, after: TelemetryRow): void {
+    for (const birth of device.birth!.slots) {
+      const window = windowBetween(before, after, birth.slot)
+      const configuration = window && parseConfigurationId(window.configuration)
+      const manifest = options.families.get(birth.family)?.manifest
+      const isKnown = manifest?.variants.some(({ id }) => id === configuration?.variant)
+      if (window === undefined || configuration === undefined || manifest === undefined || !isKnown) continue
+      const nominal = predictNominal(configuration, birth, manifest)
+      const estimate = updateEstimate(device.estimates.get(birth.slot) ?? priorEstimate, window, nominal)
+      device.estimates.set(birth.slot, estimate)
+      store.telemetry.saveEstimate(device.id, birth.slot, estimate)
+    }
+  }
+
+  return {
+    receive(topic, payload) {
+      counts.received++
+      const parsed = parseUpTopic(topic)
+      const handler = parsed && handlers[parsed.kind.startsWith('ack/') ? 'ack' : parsed.kind]
+      if (parsed === undefined || handler === undefined) {
+        counts.malformed++
+        log.warn({ topic }, 'message on an unknown topic dropped')
+        return
+      }
+      const device = fleet.open(parsed.device)
+      try {
+        handler(device, payload)
+        device.lastSeenMs = clock.wallMs()
+      } catch (error) {
+        if (error instanceof MessageError) {
+          counts.malformed++
+          log.warn({ topic, reason: error.message }, 'malformed message dropped')
+        } else if (error instanceof StoreError) {
+          counts.unstored++
+          log.error({ topic, reason: describeError(error) }, 'message was not stored')
+          events.emit({ kind: 'alarm', data: { kind: 'store', subject: device.id, message: error.message } })
+        } else throw error
+      }
+    },
+    counts: () => counts,
+  }
+}

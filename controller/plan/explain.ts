@@ -1,0 +1,99 @@
+import { z } from 'zod'
+import type { SlotBirth } from './catalogue.ts'
+import { type Option, utilityPerDb } from './option.ts'
+
+/** Why a slot runs what it runs. */
+export const explanationSchema = z.object({
+  chosen: z.string(),
+  /** What the same prices would choose if the chosen were not there. */
+  runnerUp: z.string().optional(),
+  /** What keeps the slot from its best configuration: `uplink site:<id>`, `power fleet`, `deadline`, `floor` or `none`. */
+  binding: z.string(),
+  /** Utility per bit/s of the site, and per watt of the fleet. */
+  lambda: z.number(),
+  mu: z.number(),
+  /** What more of the binding constraint would be worth, for people. */
+  price: z.string(),
+  predicted: z.object({ rateBps: z.number(), powerW: z.number(), latencyMs: z.number(), psnrDb: z.number() }),
+  /** Utility of the whole plan: what it has, what no plan can exceed, and the relative difference. */
+  plan: z.object({ value: z.number(), bound: z.number(), gap: z.number() }),
+})
+export type Explanation = z.infer<typeof explanationSchema>
+
+export interface Prices {
+  /** Micro-utility per bit/s. */
+  readonly lambda: number
+  /** Micro-utility per milliwatt. */
+  readonly mu: number
+}
+
+export interface Room {
+  /** What the site's plan leaves, bit/s; infinite without a limit. */
+  readonly slackBps: number
+  readonly slackMw: number
+}
+
+const best = (options: readonly Option[], worth: (o: Option) => number): Option | undefined =>
+  options.reduce<Option | undefined>((top, o) => (top === undefined || worth(o) > worth(top) ? o : top), undefined)
+
+/** Compare the chosen option with the best one that nothing but the limits forbids. */
+function findBinding(
+  site: string,
+  chosen: Option,
+  options: readonly Option[],
+  allowed: readonly Option[],
+  { lambda, mu }: Prices,
+  room: Room,
+): string {
+  const wanted = best(allowed, (o) => o.utility)!
+  if (wanted.utility > chosen.utility) {
+    const rate = Math.max(0, wanted.rateBps - chosen.rateBps)
+    const power = Math.max(0, wanted.powerMw - chosen.powerMw)
+    const [rateCost, powerCost] = [lambda * rate, mu * power]
+    if (rateCost > 0 || powerCost > 0) return rateCost >= powerCost ? `uplink site:${site}` : 'power fleet'
+    // Without prices only the last step of an integer plan can be missing.
+    if (rate > room.slackBps) return `uplink site:${site}`
+    if (power > room.slackMw) return 'power fleet'
+  }
+  const refused = options.filter((o) => o.merit > chosen.merit)
+  if (refused.some((o) => o.meetsFloor && !o.meetsDeadline)) return 'deadline'
+  if (options.every((o) => !o.meetsFloor)) return 'floor'
+  return 'none'
+}
+
+function describePrice(binding: string, chosen: Option, slot: SlotBirth, { lambda, mu }: Prices): string {
+  const perDb = utilityPerDb(chosen.prediction.psnrDb, chosen.configuration.frameRate, slot)
+  const worth = (utility: number) =>
+    perDb > 0
+      ? `${utility.toPrecision(2)} utility, about ${(utility / perDb).toFixed(2)} dB here`
+      : `${utility.toPrecision(2)} utility`
+  if (binding.startsWith('uplink')) return `1 kbit/s more on ${binding.slice(7)} is worth ${worth((lambda * 1000) / 1e6)}`
+  if (binding === 'power fleet') return `100 mW more for the fleet is worth ${worth((mu * 100) / 1e6)}`
+  if (binding === 'deadline') return 'a faster device could run a better configuration; no budget is in the way'
+  return 'nothing that is shared is scarce here'
+}
+
+export function explain(
+  slot: { readonly site: string; readonly birth: SlotBirth },
+  chosen: Option,
+  options: readonly Option[],
+  allowed: readonly Option[],
+  prices: Prices,
+  room: Room,
+  plan: Explanation['plan'],
+): Explanation {
+  const others = allowed.filter(({ id }) => id !== chosen.id)
+  const runnerUp = best(others, (o) => o.utility - prices.lambda * o.rateBps - prices.mu * o.powerMw)
+  const binding = findBinding(slot.site, chosen, options, allowed, prices, room)
+  const { rateBps, powerW, latencyS, psnrDb } = chosen.prediction
+  return {
+    chosen: chosen.id,
+    ...(runnerUp === undefined ? {} : { runnerUp: runnerUp.id }),
+    binding,
+    lambda: prices.lambda / 1e6,
+    mu: prices.mu / 1e3,
+    price: describePrice(binding, chosen, slot.birth, prices),
+    predicted: { rateBps, powerW, latencyMs: latencyS * 1000, psnrDb },
+    plan,
+  }
+}

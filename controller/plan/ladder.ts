@@ -1,0 +1,36 @@
+import type { Rung } from '@espalier/shared/messages/controller'
+import type { Option } from './option.ts'
+import { compareIds, upperHull } from './site.ts'
+
+const MAX_RUNGS = 12
+
+function toRung({ configuration, prediction, merit }: Option): Rung {
+  return { configuration, rateBps: prediction.rateBps, powerW: prediction.powerW, utility: merit }
+}
+
+/**
+ * What a device may run by itself: the chosen option, then the best ones for ever less rate and power. A rung costs
+ * the sum of its rate and power relative to the chosen ones, and the rungs are the upper hull of (cost, merit):
+ * what prices risen in proportion would choose.
+ */
+export function makeLadder(chosen: Option, allowed: readonly Option[]): Rung[] {
+  const cost = (o: Option) => o.rateBps / Math.max(1, chosen.rateBps) + o.powerMw / Math.max(1, chosen.powerMw)
+  const below = allowed.filter(
+    (o) => o.id !== chosen.id && o.rateBps < chosen.rateBps && o.powerMw <= chosen.powerMw && o.merit <= chosen.merit,
+  )
+  const choices = [...below, chosen].map((o) => ({ ...o, rateBps: cost(o) }))
+  const byCost = choices
+    .map((_, i) => i)
+    .sort((a, b) => choices[a]!.rateBps - choices[b]!.rateBps || compareIds(choices[a]!.id, choices[b]!.id))
+  const hull = upperHull(choices, byCost, (o) => o.merit)
+  const byId = new Map(below.map((o) => [o.id, o]))
+  const rungs: Option[] = [chosen]
+  for (const i of hull.toReversed()) {
+    const option = byId.get(choices[i]!.id)
+    const last = rungs.at(-1)!
+    // Each rung asks for no more of either than the one before it.
+    if (option !== undefined && option.rateBps < last.rateBps && option.powerMw <= last.powerMw) rungs.push(option)
+  }
+  const floor = rungs.at(-1)!
+  return [...rungs.slice(0, MAX_RUNGS - 1), ...(rungs.length >= MAX_RUNGS ? [floor] : [])].map(toRung)
+}

@@ -1,0 +1,113 @@
+import { type Configuration, configurationId } from '@espalier/shared/configuration'
+import type { Manifest } from '@espalier/shared/manifest/manifest'
+import type { SlotEstimate } from '../estimate/slot-estimate.ts'
+import { listConfigurations, type SlotBirth } from './catalogue.ts'
+import { type Prediction, predict, predictNominal } from './predict.ts'
+import type { Choice } from './problem.ts'
+
+/** A slot as the plan sees it. */
+export interface SlotInput {
+  /** `device/slot`. */
+  readonly key: string
+  readonly site: string
+  readonly birth: SlotBirth
+  readonly manifest: Manifest
+  readonly estimate: SlotEstimate
+  /** What the last plan chose; staying near it is worth a little. */
+  readonly planned: Configuration | undefined
+}
+
+/** A configuration with its prediction. `utility` includes the bonus for staying, `merit` does not. */
+export interface Option extends Choice {
+  readonly configuration: Configuration
+  readonly prediction: Prediction
+  readonly merit: number
+  readonly meetsDeadline: boolean
+  readonly meetsFloor: boolean
+}
+
+/** A frame must be done within this share of its interval, at this many standard deviations. */
+const DEADLINE_SHARE = 0.97
+const DEADLINE_SIGMAS = 2
+/**
+ * Bonuses by what stays, as shares of the weight. A change of variant or size costs a warm-up, a change of frame
+ * rate or alpha almost nothing; the last only keeps noise from moving the plan.
+ */
+const SAME_GRAPH_BONUS = 0.02
+const SAME_FRAME_RATE_BONUS = 0.01
+const SAME_CONFIGURATION_BONUS = 0.005
+
+/** Quality in decibels at which a slot is worth half, and how fast that changes around it. */
+const HALF_PSNR_DB = 32
+const PSNR_SLOPE_DB = 3
+const FRAME_RATE_EXPONENT = 0.35
+
+/** 0 to `weight`. */
+export function utilityOf(psnrDb: number, frameRate: number, slot: SlotBirth): number {
+  const quality = 1 / (1 + Math.exp(-(psnrDb - HALF_PSNR_DB) / PSNR_SLOPE_DB))
+  return slot.weight * quality * Math.min(1, frameRate / slot.source.frameRate) ** FRAME_RATE_EXPONENT
+}
+
+/** Utility that one decibel more is worth at this quality. */
+export function utilityPerDb(psnrDb: number, frameRate: number, slot: SlotBirth): number {
+  const quality = 1 / (1 + Math.exp(-(psnrDb - HALF_PSNR_DB) / PSNR_SLOPE_DB))
+  return (utilityOf(psnrDb, frameRate, slot) * (1 - quality)) / PSNR_SLOPE_DB
+}
+
+function stayingBonus(configuration: Configuration, planned: Configuration | undefined, weight: number): number {
+  if (planned === undefined) return 0
+  const isSameGraph =
+    planned.variant === configuration.variant &&
+    planned.width === configuration.width &&
+    planned.height === configuration.height
+  const isSameRate = planned.frameRate === configuration.frameRate
+  const isSame = configurationId(planned) === configurationId(configuration)
+  return (
+    weight *
+    ((isSameGraph ? SAME_GRAPH_BONUS : 0) +
+      (isSameRate ? SAME_FRAME_RATE_BONUS : 0) +
+      (isSame ? SAME_CONFIGURATION_BONUS : 0))
+  )
+}
+
+function makeOption(id: string, configuration: Configuration, input: SlotInput): Option {
+  const { birth, manifest, estimate, planned } = input
+  const nominal = predictNominal(configuration, birth, manifest)
+  const prediction = predict(configuration, nominal, estimate, { isRunning: estimate.configuration === id })
+  const merit = utilityOf(prediction.psnrDb, configuration.frameRate, birth)
+  const bonus = stayingBonus(configuration, planned, birth.weight)
+  const slowestS = prediction.latencyS * Math.exp(DEADLINE_SIGMAS * prediction.latencySigmaLog)
+  return {
+    id,
+    configuration,
+    prediction,
+    rateBps: Math.ceil(prediction.rateBps),
+    rateSigmaBps: Math.ceil(prediction.rateSigmaBps),
+    powerMw: Math.ceil(prediction.powerW * 1000),
+    powerSigmaMw: Math.ceil(prediction.powerSigmaW * 1000),
+    utility: Math.round((merit + bonus) * 1e6),
+    merit,
+    meetsDeadline: slowestS <= DEADLINE_SHARE / configuration.frameRate,
+    meetsFloor: nominal.psnrDb >= (birth.minPsnrDb ?? 0),
+  }
+}
+
+/** Every configuration of a slot, in order of id. */
+export function listOptions(input: SlotInput): readonly Option[] {
+  return [...listConfigurations(input.birth, input.manifest)]
+    .map(([id, configuration]) => makeOption(id, configuration, input))
+    .sort((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+/**
+ * Those that the plan may choose. Where no option keeps both deadline and floor, the fastest that keeps the floor
+ * remains, or else the fastest of all: a slot always runs something, and an alarm says so.
+ */
+export function allowedOptions(options: readonly Option[]): { allowed: readonly Option[]; isForced: boolean } {
+  const allowed = options.filter((o) => o.meetsDeadline && o.meetsFloor)
+  if (allowed.length > 0) return { allowed, isForced: false }
+  const aboveFloor = options.filter((o) => o.meetsFloor)
+  const left = aboveFloor.length > 0 ? aboveFloor : options
+  const load = (o: Option) => o.prediction.latencyS * o.configuration.frameRate
+  return { allowed: [left.reduce((a, b) => (load(b) < load(a) ? b : a))], isForced: true }
+}

@@ -1,0 +1,114 @@
+import type { Configuration } from '@espalier/shared/configuration'
+import { ModelError } from '@espalier/shared/errors'
+import type { Manifest } from '@espalier/shared/manifest/manifest'
+import type { SlotEstimate } from '../estimate/slot-estimate.ts'
+import type { SlotBirth } from './catalogue.ts'
+
+/** What the manifest's card says of a configuration, before anything was learned about the device. */
+export interface Nominal {
+  readonly bitsPerFrame: number
+  readonly latencyS: number
+  /** Above idle. */
+  readonly joulesPerFrame: number
+  readonly psnrDb: number
+}
+
+/** Means with standard deviations: relative for the factors (log domain), in watts for power. */
+export interface Prediction {
+  readonly rateBps: number
+  readonly rateSigmaBps: number
+  readonly latencyS: number
+  readonly latencySigmaLog: number
+  readonly powerW: number
+  readonly powerSigmaW: number
+  readonly psnrDb: number
+}
+
+/** Beside its stream a frame costs the uplink header (16 bytes) and that of a WebSocket message (at most 14). */
+const FRAME_OVERHEAD_BITS = 8 * 30
+/** A busy core of a small board, until telemetry says more. */
+export const DEFAULT_CORE_POWER_W = 4
+/**
+ * Variance (log) by which a configuration that was not observed may differ from the one that was: cards are
+ * measured on reference photos, and the rate falls with alpha a little differently on other content.
+ */
+const UNTRIED_VARIANCE = 0.04 ** 2
+
+const meanSquaredError = (psnrDb: number): number => 10 ** (-psnrDb / 10)
+const psnr = (mse: number): number => -10 * Math.log10(mse)
+
+function interpolate<Point>(points: readonly Point[], x: (p: Point) => number, y: (p: Point) => number, at: number) {
+  const sorted = [...points].sort((a, b) => x(a) - x(b))
+  const after = sorted.findIndex((p) => x(p) >= at)
+  if (after <= 0) return y(sorted[after === 0 ? 0 : sorted.length - 1]!)
+  const [low, high] = [sorted[after - 1]!, sorted[after]!]
+  return y(low) + ((at - x(low)) / (x(high) - x(low))) * (y(high) - y(low))
+}
+
+/** What resizing alone costs, relative to the peak squared; 0 at full size. */
+function resizeError(manifest: Manifest, scale: number): number {
+  const points = [
+    ...manifest.resizeCard.map((p) => ({ scale: p.scale, mse: meanSquaredError(p.psnrDb) })),
+    { scale: 1, mse: 0 },
+  ]
+  return interpolate(
+    points,
+    (p) => p.scale,
+    (p) => p.mse,
+    Math.min(1, scale),
+  )
+}
+
+/** @throws {ModelError} If the family has no such variant. */
+export function predictNominal(configuration: Configuration, slot: SlotBirth, manifest: Manifest): Nominal {
+  const variant = manifest.variants.find(({ id }) => id === configuration.variant)
+  if (variant === undefined)
+    throw new ModelError(
+      `Cannot predict variant "${configuration.variant}": "${manifest.family}" has ${manifest.variants.map(({ id }) => `"${id}"`)}`,
+    )
+  const { width, height, alpha255 } = configuration
+  const { stride } = manifest.latent
+  const padded = Math.ceil(width / stride) * stride * Math.ceil(height / stride) * stride
+  const latencyS = (padded * variant.encoder.macsPerPixel) / slot.macsPerSecond
+  const scale = Math.sqrt((width * height) / (slot.source.width * slot.source.height))
+  const card = (field: 'bitsPerPixel' | 'psnrDb') =>
+    interpolate(
+      variant.card,
+      (p) => p.alpha255,
+      (p) => p[field],
+      alpha255,
+    )
+  return {
+    bitsPerFrame: card('bitsPerPixel') * width * height,
+    latencyS,
+    joulesPerFrame: latencyS * DEFAULT_CORE_POWER_W,
+    // Sizes are rounded to multiples of 16: a few rows more or less are not a scale.
+    psnrDb: psnr(meanSquaredError(card('psnrDb')) + (scale > 0.9 ? 0 : resizeError(manifest, scale))),
+  }
+}
+
+/** @param options.isRunning Whether the estimate was learned on this very configuration. */
+export function predict(
+  configuration: Configuration,
+  nominal: Nominal,
+  estimate: SlotEstimate,
+  options: { isRunning: boolean },
+): Prediction {
+  const { frameRate } = configuration
+  const untried = options.isRunning ? 0 : UNTRIED_VARIANCE
+  const codecRateBps = nominal.bitsPerFrame * Math.exp(estimate.bits.mean) * frameRate
+  const dynamicW = nominal.joulesPerFrame * Math.exp(estimate.energy.mean) * frameRate
+  return {
+    rateBps: codecRateBps + FRAME_OVERHEAD_BITS * frameRate,
+    // A budget is kept over about ten seconds; the noise is that of one telemetry window of a second or so.
+    rateSigmaBps: codecRateBps * Math.sqrt(estimate.bits.variance + estimate.bits.noise / 10 + untried),
+    latencyS: nominal.latencyS * Math.exp(estimate.latency.mean),
+    latencySigmaLog: Math.sqrt(estimate.latency.variance + estimate.latency.noise + untried),
+    powerW: estimate.basePower.meanW + dynamicW,
+    powerSigmaW: Math.hypot(
+      Math.sqrt(estimate.basePower.varianceW2),
+      dynamicW * Math.sqrt(estimate.energy.variance + estimate.energy.noise / 10 + untried),
+    ),
+    psnrDb: nominal.psnrDb + estimate.quality.mean,
+  }
+}

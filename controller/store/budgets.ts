@@ -1,0 +1,81 @@
+import { z } from 'zod'
+import { parseColumn } from './json-column.ts'
+import { type Database, inTransaction } from './database.ts'
+
+/** `site:<id>` limits an uplink, `fleet` limits power. */
+export interface Budget {
+  readonly rateBps?: number | undefined
+  readonly powerW?: number | undefined
+}
+
+export interface BudgetChange {
+  readonly atMs: number
+  readonly key: string
+  readonly before: Budget | undefined
+  readonly after: Budget | undefined
+}
+
+const budgetSchema = z.object({ rateBps: z.number().optional(), powerW: z.number().optional() })
+const rowSchema = z.object({ key: z.string(), rate_bps: z.int().nullable(), power_mw: z.int().nullable() })
+const auditSchema = z.object({
+  at_ms: z.int(),
+  key: z.string(),
+  before: z.string().nullable(),
+  after: z.string().nullable(),
+})
+
+export type BudgetTable = ReturnType<typeof budgetTable>
+
+export function budgetTable(db: Database) {
+  const get = db.prepare('SELECT * FROM budgets WHERE key = ?')
+  const all = db.prepare('SELECT * FROM budgets ORDER BY key')
+  const put = db.prepare(
+    `INSERT INTO budgets VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE
+     SET rate_bps = excluded.rate_bps, power_mw = excluded.power_mw`,
+  )
+  const drop = db.prepare('DELETE FROM budgets WHERE key = ?')
+  const note = db.prepare('INSERT INTO budget_audit (at_ms, key, before, after) VALUES (?, ?, ?, ?)')
+  const changes = db.prepare('SELECT at_ms, key, before, after FROM budget_audit ORDER BY id DESC LIMIT ?')
+
+  const toBudget = (row: unknown): Budget | undefined => {
+    if (row === undefined) return undefined
+    const { rate_bps, power_mw } = rowSchema.parse(row)
+    return {
+      ...(rate_bps === null ? {} : { rateBps: rate_bps }),
+      ...(power_mw === null ? {} : { powerW: power_mw / 1000 }),
+    }
+  }
+  const text = (budget: Budget | undefined) => (budget === undefined ? null : JSON.stringify(budget))
+  const fromText = (body: string | null, name: string) =>
+    body === null ? undefined : parseColumn(body, budgetSchema, name)
+
+  return {
+    /** Set or, with undefined, remove; the change is noted in the same transaction. */
+    change: inTransaction(db, (key: string, budget: Budget | undefined, atMs: number): void => {
+      const before = toBudget(get.get(key))
+      if (budget === undefined) drop.run(key)
+      else {
+        const { rateBps, powerW } = budget
+        put.run(
+          key,
+          rateBps === undefined ? null : Math.floor(rateBps),
+          powerW === undefined ? null : Math.floor(powerW * 1000),
+        )
+      }
+      if (before !== undefined || budget !== undefined) note.run(Math.round(atMs), key, text(before), text(budget))
+    }),
+    list: (): ReadonlyMap<string, Budget> =>
+      new Map(all.all().map((row) => [rowSchema.parse(row).key, toBudget(row)!] as const)),
+    /** Latest first. */
+    audit: (limit: number): BudgetChange[] =>
+      z
+        .array(auditSchema)
+        .parse(changes.all(limit))
+        .map(({ at_ms, key, before, after }) => ({
+          atMs: at_ms,
+          key,
+          before: fromText(before, 'budget_audit.before'),
+          after: fromText(after, 'budget_audit.after'),
+        })),
+  }
+}

@@ -1,0 +1,82 @@
+/** One entry for each version of the database; never change one that was released, append. */
+export const migrations: readonly string[] = [
+  `
+  CREATE TABLE devices (
+    id TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    reason TEXT,
+    bd INTEGER NOT NULL,
+    last_seen_ms INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE births (
+    device TEXT PRIMARY KEY,
+    body TEXT NOT NULL,
+    received_ms INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE budgets (
+    key TEXT PRIMARY KEY,
+    rate_bps INTEGER,
+    power_mw INTEGER
+  ) STRICT;
+
+  CREATE TABLE budget_audit (
+    id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    before TEXT,
+    after TEXT
+  ) STRICT;
+
+  CREATE TABLE generation (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    last INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO generation VALUES (1, 0);
+
+  CREATE TABLE desired (
+    device TEXT PRIMARY KEY,
+    gen INTEGER NOT NULL UNIQUE,
+    body TEXT NOT NULL
+  ) STRICT;
+
+  CREATE TABLE telemetry (
+    device TEXT PRIMARY KEY,
+    boot TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    mono_ms REAL NOT NULL,
+    past_boots TEXT NOT NULL,
+    body TEXT NOT NULL,
+    base TEXT NOT NULL
+  ) STRICT;
+
+  CREATE TABLE samples (
+    device TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    boot TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    mono_ms REAL NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (device, boot, seq)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX samples_by_time ON samples (device, at_ms);
+
+  CREATE TABLE estimates (
+    device TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (device, slot)
+  ) STRICT;
+
+  CREATE TABLE decisions (
+    id INTEGER PRIMARY KEY,
+    device TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    gen INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    body TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX decisions_by_slot ON decisions (device, slot, id);
+  `,
+]

@@ -1,0 +1,78 @@
+import type { Clock } from '@espalier/shared/clock'
+import { decodeUplinkFrame, type UplinkFrame } from '@espalier/shared/messages/uplink'
+
+const WINDOW_MS = 10_000
+
+interface SlotStream {
+  last: UplinkFrame
+  frames: number
+  /** Sequence numbers that never came. */
+  missing: number
+  bytes: number
+  readonly firstMs: number
+  lastMs: number
+  /** Arrivals of the last ten seconds. */
+  recent: { atMs: number; bytes: number }[]
+}
+
+/** What a slot sent over its uplink. */
+export interface StreamView {
+  readonly sequence: number
+  readonly frames: number
+  readonly missing: number
+  readonly bytes: number
+  /** Received in the last ten seconds, headers included. */
+  readonly bitsPerSecond: number
+  readonly ageMs: number
+}
+
+/** Keeps the last stream of each slot, and counts. */
+export class Streams {
+  readonly #slots = new Map<string, SlotStream>()
+  readonly #clock: Clock
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /**
+   * @param message A whole uplink message; copied.
+   * @throws {MessageError} If it has no header.
+   */
+  accept(key: string, message: Uint8Array): void {
+    const frame = decodeUplinkFrame(message.slice())
+    const atMs = this.#clock.monotonicMs()
+    const known = this.#slots.get(key)
+    const slot = known ?? { last: frame, frames: 0, missing: 0, bytes: 0, firstMs: atMs, lastMs: atMs, recent: [] }
+    // A lower sequence is a slot that started again, not a gap.
+    if (known !== undefined && frame.sequence > known.last.sequence)
+      slot.missing += frame.sequence - known.last.sequence - 1
+    slot.last = frame
+    slot.frames++
+    slot.bytes += message.byteLength
+    slot.lastMs = atMs
+    slot.recent.push({ atMs, bytes: message.byteLength })
+    while (slot.recent[0]!.atMs < atMs - WINDOW_MS) slot.recent.shift()
+    this.#slots.set(key, slot)
+  }
+
+  last(key: string): UplinkFrame | undefined {
+    return this.#slots.get(key)?.last
+  }
+
+  view(key: string): StreamView | undefined {
+    const slot = this.#slots.get(key)
+    if (slot === undefined) return undefined
+    const nowMs = this.#clock.monotonicMs()
+    const bytes = slot.recent.filter(({ atMs }) => atMs >= nowMs - WINDOW_MS).reduce((sum, r) => sum + r.bytes, 0)
+    const spanMs = Math.min(WINDOW_MS, Math.max(1000, nowMs - slot.firstMs))
+    return {
+      sequence: slot.last.sequence,
+      frames: slot.frames,
+      missing: slot.missing,
+      bytes: slot.bytes,
+      bitsPerSecond: (8 * bytes) / (spanMs / 1000),
+      ageMs: nowMs - slot.lastMs,
+    }
+  }
+}
