@@ -17,8 +17,7 @@ const deviceSummarySchema = z.object({
   bitsPerSecond: z.number().optional(),
   psnrDb: z.number().optional(),
   configurationId: z.string().optional(),
-  /** Of the newest desired state. */
-  generation: z.number().optional(),
+  desired: z.object({ gen: z.number() }).optional(),
 })
 export type DeviceSummary = z.infer<typeof deviceSummarySchema>
 
@@ -45,6 +44,14 @@ export async function callApi(base: string, path: string, init?: { method: strin
 
 export async function getDevices(base: string): Promise<DeviceSummary[]> {
   return z.array(deviceSummarySchema).parse(await callApi(base, 'devices'))
+}
+
+const budgetsSchema = z.object({
+  budgets: z.array(z.object({ key: z.string(), rateBps: z.number().optional(), powerW: z.number().optional() })),
+})
+
+export async function getBudgets(base: string): Promise<z.infer<typeof budgetsSchema>['budgets']> {
+  return budgetsSchema.parse(await callApi(base, 'budgets')).budgets
 }
 
 /** Cumulative figures of a device's first slot, to measure between two moments. */

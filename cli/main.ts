@@ -5,6 +5,7 @@ import { registerBenchCommand } from './commands/bench.ts'
 import { registerCodecCommands } from './commands/codec.ts'
 import { registerDemoCommand } from './commands/demo.ts'
 import { registerEvalCommand } from './commands/eval.ts'
+import { registerProgramCommands } from './commands/programs.ts'
 import { registerUpCommand } from './commands/up.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -19,6 +20,7 @@ for (const register of [
   registerDemoCommand,
   registerCodecCommands,
   registerEvalCommand,
+  registerProgramCommands,
   registerBenchCommand,
 ])
   register(program)

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { InvariantError } from '@espalier/shared/errors'
-import { callApi, getDevices } from './fleet-api.ts'
+import { callApi, getBudgets, getDevices } from './fleet-api.ts'
 import { freePort } from './free-port.ts'
 import { LOCAL_DEVICE, type LocalFleet, startLocalFleet, waitFor } from './local-fleet.ts'
 
@@ -53,12 +53,11 @@ interface Snapshot {
 
 async function snapshot(fleet: LocalFleet): Promise<Snapshot | undefined> {
   const device = (await getDevices(fleet.url)).find(({ id }) => id === LOCAL_DEVICE)
-  return device === undefined ? undefined : { frames: device.frames, generation: device.generation ?? 0 }
+  return device === undefined ? undefined : { frames: device.frames, generation: device.desired?.gen ?? 0 }
 }
 
 async function checkNothingLost(fleet: LocalFleet, before: Snapshot): Promise<void> {
-  const budgets = (await callApi(fleet.url, 'budgets')) as { key: string; rateBps?: number }[]
-  const kept = budgets.find(({ key }) => key === BUDGET_KEY)?.rateBps
+  const kept = (await getBudgets(fleet.url)).find(({ key }) => key === BUDGET_KEY)?.rateBps
   if (kept !== BUDGET.rateBps)
     throw new InvariantError(`The budget "${BUDGET_KEY}" was lost: found ${kept}, expected ${BUDGET.rateBps}`)
   const now = await snapshot(fleet)
@@ -88,7 +87,7 @@ export async function measureRecovery(options: {
     dataDir,
     familiesDir: options.modelsDir,
     clipDir: join(options.modelsDir, 'clip'),
-    frameRate: 5,
+    frameRate: 4,
     port: await freePort(),
     mqttPort: await freePort(),
     onLine: () => {},

@@ -24,10 +24,13 @@ function toFloat32(data: Uint8Array, entry: TensorEntry, name: string): Float32A
     throw new IntegrityError(
       `Cannot load tensor "${name}": found ${data.byteLength} bytes, expected ${count * width} for ${entry.dtype} [${entry.shape}]`,
     )
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
-  return Float32Array.from({ length: count }, (_, i) =>
-    entry.dtype === 'float16' ? widenFloat16(view.getUint16(2 * i, true)) : view.getFloat32(4 * i, true),
-  )
+  // Copied first: a blob may lie at any offset of its buffer, and typed arrays need an aligned one.
+  const aligned = new Uint8Array(data).buffer
+  if (entry.dtype === 'float32') return new Float32Array(aligned)
+  const halves = new Uint16Array(aligned)
+  const values = new Float32Array(count)
+  for (let i = 0; i < count; i++) values[i] = widenFloat16(halves[i]!)
+  return values
 }
 
 /** W + alpha * up @ down, with up [rows, rank] and down [rank, columns]; rows * columns values. */

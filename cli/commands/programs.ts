@@ -1,0 +1,29 @@
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { Command } from 'commander'
+
+/** Run one of our programs in the foreground with its own arguments; this process ends as it does. */
+async function runProgram(specifier: string, args: readonly string[]): Promise<void> {
+  const child = spawn(process.execPath, [fileURLToPath(import.meta.resolve(specifier)), ...args], { stdio: 'inherit' })
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
+  process.exitCode = await new Promise<number>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('exit', (code) => resolve(code ?? 1))
+  })
+}
+
+export function registerProgramCommands(program: Command): void {
+  const programs = [
+    ['controller', 'the fleet program: broker, planner, API and page', '@espalier/controller/process'],
+    ['agent', 'the device program; --help lists its settings', '@espalier/agent/process'],
+  ] as const
+  for (const [name, description, specifier] of programs)
+    program
+      .command(name)
+      .description(description)
+      .usage('[--config file.json] [settings]')
+      .helpOption(false)
+      .allowUnknownOption()
+      .argument('[settings...]')
+      .action((_settings, _options, command: Command) => runProgram(specifier, command.args))
+}
