@@ -1,0 +1,158 @@
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { type Clock, systemClock } from '@espalier/shared/clock'
+import { ConfigError, describeError } from '@espalier/shared/errors'
+import type { DeviceId } from '@espalier/shared/ids'
+import type { Logger } from 'pino'
+import { buildApp } from './api/build-app.ts'
+import { CONTROLLER_USER, type EmbeddedBroker, startBroker } from './broker/embedded-broker.ts'
+import { type MqttLink, openMqttLink } from './broker/mqtt-link.ts'
+import { readPasswords } from './broker/passwords.ts'
+import type { ControllerConfig } from './config.ts'
+import { EventBus } from './events.ts'
+import { openFamilies } from './families.ts'
+import { Fleet } from './ingest/fleet.ts'
+import { createIngest } from './ingest/ingest.ts'
+import { createPlanner } from './planner/planner.ts'
+import { openStore } from './store/open-store.ts'
+import { createDecoder } from './uplink/decoder.ts'
+import { Streams } from './uplink/streams.ts'
+
+export interface RunningController {
+  /** e.g. `http://127.0.0.1:8080` */
+  readonly url: string
+  /** Of the embedded broker; 0 without one. */
+  readonly mqttPort: number
+  close(): Promise<void>
+}
+
+/** A device of which the birth is not known is asked for it this often at most. */
+const REBIRTH_INTERVAL_MS = 10_000
+
+/**
+ * Start the fleet program: broker, ingest, planner, API.
+ *
+ * @throws {ConfigError} If an address is taken or a file of passwords is unreadable.
+ * @throws {StoreError} If the database is corrupt or cannot be written.
+ */
+export async function startController(
+  config: ControllerConfig,
+  log: Logger,
+  clock: Clock = systemClock,
+): Promise<RunningController> {
+  const closers: (() => unknown)[] = []
+  const close = async () => {
+    for (const closer of closers.reverse()) await closer()
+  }
+  try {
+    return { ...(await start(config, log, clock, closers)), close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function start(config: ControllerConfig, log: Logger, clock: Clock, closers: (() => unknown)[]) {
+  const passwords = config.devicePasswordsFile === undefined ? undefined : readPasswords(config.devicePasswordsFile)
+  const families = await openFamilies(config.familiesDir, log)
+  const store = openStore(join(config.dataDir, 'controller.sqlite'))
+  closers.push(() => store.close())
+
+  const fleet = Fleet.load(store)
+  const events = new EventBus()
+  const streams = new Streams(clock)
+  let link: MqttLink | undefined
+  const currentLink = (): MqttLink => link!
+  const planner = createPlanner({
+    store,
+    fleet,
+    families,
+    streams,
+    events,
+    clock,
+    log: log.child({ part: 'planner' }),
+    link: currentLink,
+    intervalMs: config.planIntervalMs,
+  })
+  closers.push(() => planner.close())
+
+  const askedMs = new Map<DeviceId, number>()
+  const askRebirth = (device: DeviceId): void => {
+    const nowMs = clock.monotonicMs()
+    if (nowMs - (askedMs.get(device) ?? Number.NEGATIVE_INFINITY) < REBIRTH_INTERVAL_MS) return
+    askedMs.set(device, nowMs)
+    currentLink()
+      .sendCommand(device, { kind: 'rebirth' })
+      .catch((error: unknown) => log.warn({ device, reason: describeError(error) }, 'rebirth not asked'))
+  }
+  const ingest = createIngest({
+    store,
+    fleet,
+    families,
+    events,
+    clock,
+    log: log.child({ part: 'ingest' }),
+    onChange: planner.request,
+    onBirth(device) {
+      planner.republish(device)
+      planner.request(`"${device}" was born`)
+    },
+    onUnknown: askRebirth,
+  })
+
+  const controllerPassword = randomBytes(24).toString('base64url')
+  let broker: EmbeddedBroker | undefined
+  if (config.brokerUrl === undefined) {
+    broker = await startBroker({ host: config.mqttHost, port: config.mqttPort, controllerPassword, passwords })
+    closers.push(() => broker!.close())
+  }
+  link = openMqttLink({
+    url: config.brokerUrl ?? `mqtt://${addressOf(config.mqttHost)}:${broker!.port}`,
+    ...(broker === undefined ? {} : { credentials: { username: CONTROLLER_USER, password: controllerPassword } }),
+    clock,
+    log: log.child({ part: 'mqtt' }),
+    onMessage: ingest.receive,
+    onConnected() {
+      // The broker may have forgotten what it retained; devices that were here all the time say who they are.
+      for (const { id } of fleet.list()) {
+        planner.republish(id)
+        askedMs.delete(id)
+        askRebirth(id)
+      }
+      planner.request('connected to the broker')
+    },
+  })
+  closers.push(() => link!.close())
+
+  const decoder = createDecoder()
+  closers.push(() => decoder.close())
+  const app = await buildApp({
+    host: config.host,
+    passwords,
+    store,
+    streams,
+    clock,
+    fleet,
+    families,
+    planner,
+    ingest,
+    decoder,
+    events,
+    link: currentLink,
+    log,
+  })
+  closers.push(() => app.close())
+  const url = await app.listen({ host: config.host, port: config.port }).catch((cause: unknown) => {
+    throw new ConfigError(`Cannot listen on "${config.host}:${config.port}": ${describeError(cause)}; set "port"`, {
+      cause,
+    })
+  })
+  log.info({ url, mqttPort: broker?.port }, 'controller runs')
+  return { url, mqttPort: broker?.port ?? 0 }
+}
+
+/** Where to reach a server on this machine that listens on `host`. */
+function addressOf(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return '127.0.0.1'
+  return host.includes(':') ? `[${host}]` : host
+}
