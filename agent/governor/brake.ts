@@ -1,0 +1,155 @@
+import type { Configuration } from '@espalier/shared/configuration'
+import type { Rung } from '@espalier/shared/messages/controller'
+
+/** The lease is kept as an average over this long. */
+export const WINDOW_MS = 10_000
+/** How soon an overdraft is paid back, and how far ahead room is looked for. */
+const HORIZON_MS = 3_000
+/** One frame can be this much larger than expected, and the uplink adds a header to each: aim below the lease. */
+const TARGET_SHARE = 0.97
+/** Going back up asks for more room than staying, or the brake would flutter between two steps. */
+const RELEASE_SHARE = 0.92
+/** A step of alpha is about 2 % of rate; each change costs the worker a merge of the weights. */
+const ALPHA_STEP = 4
+const RELEASE_STEPS = 2
+const RELEASE_EVERY_MS = 2_000
+/** What content does within this long is a change of scene, not noise. */
+const SCENE_MS = 2_000
+/** A slot is too slow for its rung when more than this share of its frames came late or never. */
+const MISSED_SHARE = 0.5
+const MISSED_SHARE_GOOD = 0.05
+const MIN_OUTCOMES = 10
+const FIRST_HOLD_MS = 30_000
+const MAX_HOLD_MS = 600_000
+
+export interface SentFrame {
+  readonly atMs: number
+  readonly bits: number
+  readonly configuration: Configuration
+}
+
+export interface FrameOutcome {
+  readonly atMs: number
+  /** Later than its interval, or skipped. */
+  readonly isMissed: boolean
+}
+
+/** A place on the ladder: a rung and how far its alpha is trimmed. */
+export interface Position {
+  readonly rung: number
+  readonly alpha255: number
+}
+
+export interface BrakeState extends Position {
+  /** When the position last changed. */
+  readonly changedMs: number
+  /** The first rung that this device is fast enough for. */
+  readonly floor: { readonly rung: number; readonly sinceMs: number; readonly holdMs: number }
+}
+
+export interface Situation {
+  readonly nowMs: number
+  readonly ladder: readonly Rung[]
+  /** Undefined: no limit. */
+  readonly leaseBps: number | undefined
+  /** Frames of the last `WINDOW_MS`, oldest first. */
+  readonly sent: readonly SentFrame[]
+  readonly outcomes: readonly FrameOutcome[]
+  /** Bits per second that a configuration is expected to send with ordinary content. */
+  readonly expectedBps: (configuration: Configuration) => number
+}
+
+/** Every place the brake may choose, in the order of preference: each rung from its planned alpha to 255. */
+export function positionsOf(ladder: readonly Rung[]): Position[] {
+  return ladder.flatMap(({ configuration: { alpha255 } }, rung) => {
+    const steps = Math.ceil((255 - alpha255) / ALPHA_STEP)
+    return Array.from({ length: steps + 1 }, (_, i) => ({ rung, alpha255: Math.min(255, alpha255 + i * ALPHA_STEP) }))
+  })
+}
+
+export function configurationAt(ladder: readonly Rung[], { rung, alpha255 }: Position): Configuration {
+  return { ...ladder[rung]!.configuration, alpha255 }
+}
+
+/** How much more than expected the frames since a moment took; 1 before any. */
+function contentFactor({ sent, expectedBps }: Situation, sinceMs: number): number {
+  let [bits, expectedBits] = [0, 0]
+  for (const frame of sent) {
+    if (frame.atMs < sinceMs) continue
+    bits += frame.bits
+    expectedBits += expectedBps(frame.configuration) / frame.configuration.frameRate
+  }
+  return expectedBits > 0 ? bits / expectedBits : 1
+}
+
+/** Bits per second that may be sent from now on so that the window `HORIZON_MS` from now is within the target. */
+function allowedBps({ nowMs, leaseBps, sent }: Situation): number {
+  if (leaseBps === undefined) return Number.POSITIVE_INFINITY
+  const targetBps = TARGET_SHARE * leaseBps
+  const stillInWindowMs = nowMs - (WINDOW_MS - HORIZON_MS)
+  const bits = sent.reduce((sum, frame) => (frame.atMs >= stillInWindowMs ? sum + frame.bits : sum), 0)
+  const leftBps = (targetBps * WINDOW_MS - bits * 1000) / HORIZON_MS
+  return Math.min(targetBps, Math.max(0, leftBps))
+}
+
+function nextFloor(state: BrakeState, { nowMs, ladder, outcomes }: Situation): BrakeState['floor'] {
+  const { floor } = state
+  const since = outcomes.filter(({ atMs }) => atMs >= floor.sinceMs)
+  if (since.length < MIN_OUTCOMES) return floor
+  const missed = since.filter(({ isMissed }) => isMissed).length / since.length
+  if (missed > MISSED_SHARE) {
+    const powerW = ladder[state.rung]!.powerW
+    const lighter = ladder.findIndex((rung, i) => i > state.rung && rung.powerW < powerW)
+    if (lighter === -1) return floor
+    // Falling again soon after a release means that the release was wrong: wait longer before the next.
+    const holdMs = floor.sinceMs === 0 ? FIRST_HOLD_MS : Math.min(MAX_HOLD_MS, floor.holdMs * 2)
+    return { rung: lighter, sinceMs: nowMs, holdMs }
+  }
+  const isHeldLongEnough = nowMs - floor.sinceMs >= floor.holdMs
+  if (floor.rung > 0 && missed < MISSED_SHARE_GOOD && isHeldLongEnough)
+    return { rung: floor.rung - 1, sinceMs: nowMs, holdMs: floor.holdMs }
+  return floor
+}
+
+/** Where a slot starts with a new plan. */
+export function initialState(ladder: readonly Rung[], nowMs: number): BrakeState {
+  const floor = { rung: 0, sinceMs: 0, holdMs: FIRST_HOLD_MS }
+  return { rung: 0, alpha255: ladder[0]!.configuration.alpha255, changedMs: nowMs, floor }
+}
+
+/**
+ * The local brake: stay on the planned rung with an alpha as near to the plan as the lease allows; below that fall down
+ * the ladder. Tightens at once, releases a little at a time.
+ *
+ * @param isNewPlan Take the best fitting place at once, also upwards.
+ * @returns The state for the next frame.
+ */
+export function brake(state: BrakeState, situation: Situation, { isNewPlan = false } = {}): BrakeState {
+  const { nowMs, ladder } = situation
+  const floor = nextFloor(state, situation)
+  const factor = Math.max(contentFactor(situation, 0), contentFactor(situation, nowMs - SCENE_MS))
+  const allowed = allowedBps(situation)
+  const places = positionsOf(ladder)
+    .filter(({ rung }) => rung >= floor.rung)
+    .map((position) => ({ position, bps: factor * situation.expectedBps(configurationAt(ladder, position)) }))
+  const firstWithin = (bps: number): number => places.findIndex((place) => place.bps <= bps)
+  const moveTo = ({ rung, alpha255 }: Position): BrakeState =>
+    rung === state.rung && alpha255 === state.alpha255
+      ? { ...state, floor }
+      : { rung, alpha255, changedMs: nowMs, floor }
+
+  const fitting = firstWithin(allowed)
+  if (fitting === -1) return moveTo(places.reduce((least, place) => (place.bps < least.bps ? place : least)).position)
+  const current = places.findIndex(
+    ({ position }) => position.rung === state.rung && position.alpha255 === state.alpha255,
+  )
+  const isLimited = situation.leaseBps !== undefined
+  if (isNewPlan || !isLimited || current === -1 || places[current]!.bps > allowed)
+    return moveTo(places[fitting]!.position)
+
+  const roomy = firstWithin((allowed * RELEASE_SHARE) / TARGET_SHARE)
+  if (roomy === -1 || roomy >= current || nowMs - state.changedMs < RELEASE_EVERY_MS) return moveTo(state)
+  const goal = places[roomy]!.position
+  if (goal.rung === state.rung) return moveTo(places[Math.max(roomy, current - RELEASE_STEPS)]!.position)
+  return moveTo({ rung: goal.rung, alpha255: 255 })
+}

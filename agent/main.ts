@@ -1,0 +1,416 @@
+import { randomBytes } from 'node:crypto'
+import { join, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Clock, systemClock } from '@espalier/shared/clock'
+import { describeError } from '@espalier/shared/errors'
+import type { SlotId } from '@espalier/shared/ids'
+import { openFamily } from '@espalier/shared/manifest/open-family'
+import type { Command, Desired } from '@espalier/shared/messages/controller'
+import type { Ack, Birth, DeviceEvent, Reported, State, Telemetry } from '@espalier/shared/messages/device'
+import type { AgentConfig, SlotConfig } from './config.ts'
+import type { Plan } from './governor/governor.ts'
+import { Inbox, subscriptionsOf } from './link/inbox.ts'
+import { MqttLink } from './link/mqtt-link.ts'
+import { Outbox } from './link/outbox.ts'
+import type { Log } from './log.ts'
+import { Meter } from './meter/meter.ts'
+import { defaultPowerModel } from './meter/power-model.ts'
+import { findRapl, type SystemFiles, systemFiles } from './meter/rapl.ts'
+import { readBoard, readDeviceCpuSeconds } from './meter/read-board.ts'
+import { openSink } from './sink/open-sink.ts'
+import { defaultPlan } from './slot/default-plan.ts'
+import { findRefusal } from './slot/find-refusal.ts'
+import { Slot } from './slot/slot.ts'
+import { openSource } from './source/open-source.ts'
+import { Spool } from './spool/spool.ts'
+import { WORKER_PATH, WorkerSupervisor } from './supervisor/worker-supervisor.ts'
+import { writeAtomically } from './twin/atomic-file.ts'
+import { type DesiredSlot, Twin } from './twin/twin.ts'
+
+const SOFTWARE = 'espalier-agent 0.1.0'
+/** How often state is compared with what was said last, and telemetry looked for: the least telemetry interval. */
+const TICK_MS = 200
+const METER_EVERY_MS = 1000
+/** A frame may take this many of its intervals, and never less than the floor, before its worker counts as hung. */
+const HUNG_AFTER_INTERVALS = 20
+const MIN_FRAME_DEADLINE_MS = 15_000
+
+/** What the agent takes from its machine; a test hands in others. */
+export interface AgentSurroundings {
+  readonly clock: Clock
+  /** In [0, 1). */
+  readonly random: () => number
+  /** Prefix of system paths. */
+  readonly root: string
+  readonly files: SystemFiles
+  readonly workerPath: string
+  /** CPU seconds of this process. */
+  readonly readOwnCpuSeconds: () => number
+  readonly readDeviceCpuSeconds: () => number
+  readonly readRssBytes: () => number
+}
+
+const thisMachine: AgentSurroundings = {
+  clock: systemClock,
+  random: Math.random,
+  root: '/',
+  files: systemFiles,
+  workerPath: WORKER_PATH,
+  readOwnCpuSeconds: () => {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1e6
+  },
+  readDeviceCpuSeconds,
+  readRssBytes: () => process.memoryUsage.rss(),
+}
+
+interface SlotParts {
+  readonly slot: Slot
+  readonly supervisor: WorkerSupervisor
+}
+
+function planOf({ ladder, lease }: DesiredSlot): Plan {
+  // The limit outlives the lease's time: a device that hears nothing must not take more of its site's uplink.
+  return { ladder, leaseBps: lease.rateBps }
+}
+
+const configurationsOf = ({ ladder }: DesiredSlot) => ladder.map(({ configuration }) => configuration)
+
+/** The control process: owns the parts and carries messages between them. */
+class Agent {
+  readonly #config: AgentConfig
+  readonly #log: Log
+  readonly #around: AgentSurroundings
+  readonly #twin: Twin
+  readonly #spool: Spool
+  readonly #link: MqttLink
+  readonly #outbox: Outbox
+  readonly #inbox: Inbox
+  #family: Awaited<ReturnType<typeof openFamily>> | undefined
+  #meter: Meter | undefined
+  readonly #parts = new Map<SlotId, SlotParts>()
+  #birth: Birth | undefined
+  /** CPU of the device before this boot. */
+  #deviceCpuAtStart = 0
+  #saidState = ''
+  #saidReported = ''
+
+  constructor(config: AgentConfig, log: Log, around: AgentSurroundings) {
+    this.#config = config
+    this.#log = log
+    this.#around = around
+    this.#twin = new Twin(config.dataDir, (error) => log.error({ reason: error.message }, 'desired state lost'))
+    this.#spool = new Spool(join(config.dataDir, 'spool'), config.spoolMaxBytes)
+    let isBirthUsed = true
+    this.#link = new MqttLink({
+      url: config.mqttUrl,
+      version: config.mqttVersion,
+      device: config.device,
+      password: config.mqttPassword,
+      subscriptions: subscriptionsOf(config.device),
+      will: () => {
+        // One number for each connection that was made, not for each that was tried: flash wears.
+        if (isBirthUsed) this.#twin.nextBirth()
+        isBirthUsed = false
+        return this.#outbox.will()
+      },
+      onConnected: async () => {
+        isBirthUsed = true
+        await this.#introduce()
+        this.#outbox.drain()
+      },
+      onMessage: (topic, payload) => this.#inbox.receive(topic, payload),
+      random: around.random,
+      log,
+    })
+    this.#outbox = new Outbox({
+      device: config.device,
+      boot: randomBytes(8).toString('hex'),
+      clock: around.clock,
+      spool: this.#spool,
+      publisher: this.#link,
+      bd: () => this.#twin.state.bd,
+      log,
+    })
+    this.#inbox = new Inbox({
+      device: config.device,
+      outbox: this.#outbox,
+      onDesired: (desired) => this.#receiveDesired(desired),
+      onCommand: (command) => this.#obey(command),
+      log,
+    })
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#open()
+      const stopping = new AbortController()
+      const linkStopping = new AbortController()
+      const stop = (): void => stopping.abort(signal.reason)
+      signal.addEventListener('abort', stop)
+      if (signal.aborted) stop()
+      const link = this.#link.run(linkStopping.signal, () => this.#takeLeave())
+      const work = [
+        this.#tick(stopping.signal),
+        this.#bear(stopping.signal),
+        ...[...this.#parts.values()].map(({ slot }) => slot.run(stopping.signal)),
+      ]
+      try {
+        const aborted = new Promise<void>((done) => {
+          stopping.signal.addEventListener('abort', () => done(), { once: true })
+          if (stopping.signal.aborted) done()
+        })
+        // A part may end (a source that does not loop) without ending the agent; a part that fails ends it.
+        await Promise.race([aborted, Promise.all([...work, aborted])])
+      } finally {
+        stopping.abort()
+        await Promise.all([...this.#parts.values()].map(({ supervisor }) => supervisor.stop()))
+        await Promise.allSettled(work)
+        linkStopping.abort()
+        await link
+        signal.removeEventListener('abort', stop)
+      }
+    } finally {
+      this.#spool.close()
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { clock, root, files } = this.#around
+    this.#family = await openFamily(this.#config.familyDir)
+    const board = readBoard(root)
+    this.#deviceCpuAtStart = this.#around.readDeviceCpuSeconds()
+    const rapl = findRapl(root, files)
+    this.#meter = new Meter({
+      counters: rapl.kind === 'found' ? rapl.counters : [],
+      model: this.#config.power ?? defaultPowerModel(board),
+      cores: board.cores,
+      slots: this.#config.slots.map(({ slot }) => slot),
+      startMs: clock.monotonicMs(),
+      onSensor: ({ isReadable, message }) =>
+        this.#outbox.sendEvent({ kind: isReadable ? 'sensor-back' : 'sensor-lost', message }),
+    })
+    if (rapl.kind === 'unreadable')
+      this.#outbox.sendEvent({
+        kind: 'sensor-unreadable',
+        message: `Energy counters are there but unreadable; joules are modelled: ${rapl.reason}`.slice(0, 1000),
+      })
+    for (const slotConfig of this.#config.slots) this.#parts.set(slotConfig.slot, await this.#openSlot(slotConfig))
+    for (const { supervisor } of this.#parts.values()) supervisor.start()
+  }
+
+  async #openSlot(config: SlotConfig): Promise<SlotParts> {
+    const { manifest } = this.#family!
+    const { threads, controllerUrl, device, familyDir, qualityEveryFrames } = this.#config
+    const stream = await openSource(config.source)
+    const onEvent = (event: DeviceEvent): void => this.#outbox.sendEvent(event)
+    const supervisor = new WorkerSupervisor({
+      workerPath: this.#around.workerPath,
+      familyDir: resolve(familyDir),
+      threads,
+      frameDeadlineMs: Math.max(MIN_FRAME_DEADLINE_MS, (HUNG_AFTER_INTERVALS * 1000) / config.source.frameRate),
+      onDeath: (reason) => onEvent({ kind: 'worker-died', slot: config.slot, message: reason.slice(0, 1000) }),
+    })
+    const desired = this.#twin.state.slots.find(({ slot }) => slot === config.slot)
+    const refusal = desired && findRefusal(configurationsOf(desired), { manifest, threads })
+    const slot = new Slot({
+      config,
+      manifest,
+      plan:
+        desired !== undefined && refusal === undefined
+          ? planOf(desired)
+          : defaultPlan(manifest, stream, { frameRate: config.source.frameRate, threads }),
+      stream,
+      reopen: () => openSource(config.source),
+      sink: await openSink(config.sink, { controllerUrl, device, slot: config.slot, random: this.#around.random }),
+      supervisor,
+      qualityEveryFrames,
+      clock: this.#around.clock,
+      onEvent,
+    })
+    if (refusal !== undefined) slot.refuse(refusal)
+    return { slot, supervisor }
+  }
+
+  /** Birth can be written once every worker has measured how fast it is. */
+  async #bear(signal: AbortSignal): Promise<void> {
+    const speeds = await Promise.all([...this.#parts.values()].map(({ supervisor }) => supervisor.ready(signal))).catch(
+      (error: unknown) => {
+        if (signal.aborted) return undefined
+        throw error
+      },
+    )
+    if (speeds === undefined) return
+    const { device, site, labels, threads } = this.#config
+    const { deviceClass, ...board } = readBoard(this.#around.root)
+    this.#birth = {
+      device,
+      site,
+      deviceClass,
+      labels,
+      software: SOFTWARE,
+      board,
+      energy: this.#meter!.sources(),
+      slots: [...this.#parts.values()].map(({ slot }, i) => ({
+        slot: slot.config.slot,
+        family: this.#family!.manifest.family,
+        manifestDigest: this.#family!.manifestDigest,
+        source: { kind: slot.config.source.kind, ...slot.size, frameRate: slot.config.source.frameRate },
+        backends: [{ backend: 'wasm', threads }],
+        macsPerSecond: speeds[i]!.macsPerSecond,
+        weight: slot.config.weight,
+        ...(slot.config.minPsnrDb === undefined ? {} : { minPsnrDb: slot.config.minPsnrDb }),
+      })),
+    }
+    if (this.#link.isConnected) await this.#introduce().catch((error: unknown) => this.#logLost(error))
+  }
+
+  /** Say who this is: state first, then birth once there is one. */
+  async #introduce(): Promise<void> {
+    const [state, reported] = [this.#state(), this.#reported()]
+    await this.#outbox.publishRetained('state', state)
+    this.#saidState = JSON.stringify(state)
+    if (this.#birth === undefined) return
+    await this.#outbox.publishRetained('birth', this.#birth)
+    await this.#outbox.publishRetained('reported', reported)
+    this.#saidReported = JSON.stringify(reported)
+  }
+
+  async #takeLeave(): Promise<void> {
+    this.#outbox.sendTelemetry(this.#telemetry())
+    await this.#outbox.publishRetained('state', { state: 'offline', reason: 'stopped' })
+  }
+
+  #state(): State {
+    if (this.#birth === undefined) return { state: 'init' }
+    const slots = this.#reported().slots.filter(({ phase }) => phase === 'failed' || phase === 'starting')
+    if (slots.length === 0) return { state: 'ready' }
+    const reason = slots.map(({ slot, phase, reason: why }) => `${slot}: ${phase}${why ? `, ${why}` : ''}`).join('; ')
+    return { state: 'degraded', reason: reason.slice(0, 500) }
+  }
+
+  #reported(): Reported {
+    return { gen: this.#twin.state.gen, slots: [...this.#parts.values()].map(({ slot }) => slot.reported()) }
+  }
+
+  async #tick(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#around
+    let [meteredMs, toldMs] = [clock.monotonicMs(), clock.monotonicMs()]
+    while (!signal.aborted) {
+      await delay(TICK_MS, undefined, { signal }).catch(() => undefined)
+      const nowMs = clock.monotonicMs()
+      if (nowMs - meteredMs >= METER_EVERY_MS) {
+        meteredMs = nowMs
+        this.#sample()
+      }
+      const intervalMs = this.#twin.state.telemetryIntervalS * 1000
+      if (nowMs - toldMs >= intervalMs) {
+        // Keep the phase unless more than one interval was missed.
+        toldMs = nowMs - toldMs < 2 * intervalMs ? toldMs + intervalMs : nowMs
+        this.#outbox.sendTelemetry(this.#telemetry())
+      }
+      if (this.#link.isConnected) await this.#tellChanges().catch((error: unknown) => this.#logLost(error))
+    }
+  }
+
+  async #tellChanges(): Promise<void> {
+    const [state, reported] = [this.#state(), this.#reported()]
+    if (JSON.stringify(state) !== this.#saidState) {
+      await this.#outbox.publishRetained('state', state)
+      this.#saidState = JSON.stringify(state)
+    }
+    if (this.#birth !== undefined && JSON.stringify(reported) !== this.#saidReported) {
+      await this.#outbox.publishRetained('reported', reported)
+      this.#saidReported = JSON.stringify(reported)
+    }
+  }
+
+  #selfCpuSeconds(): number {
+    const ofWorkers = [...this.#parts.values()].reduce((sum, { supervisor }) => sum + supervisor.cpuSeconds.agent, 0)
+    return this.#around.readOwnCpuSeconds() + ofWorkers
+  }
+
+  #sample(): void {
+    this.#meter!.sample(this.#around.clock.monotonicMs(), {
+      slots: new Map([...this.#parts].map(([id, { supervisor }]) => [id, supervisor.cpuSeconds.slot])),
+      self: this.#selfCpuSeconds(),
+      device: this.#around.readDeviceCpuSeconds() - this.#deviceCpuAtStart,
+    })
+  }
+
+  #telemetry(): Telemetry {
+    this.#sample()
+    const meter = this.#meter!
+    const parts = [...this.#parts]
+    return {
+      energy: meter.telemetry(this.#around.clock.monotonicMs()),
+      slots: parts.map(([id, { slot }]) => ({ ...slot.telemetry(), ...meter.slot(id) })),
+      self: {
+        rssBytes: this.#around.readRssBytes(),
+        cpuSeconds: this.#selfCpuSeconds(),
+        joules: meter.selfJoules,
+        spoolBytes: this.#spool.bytes,
+        spoolDropped: this.#spool.dropped,
+        workerRestarts: parts.reduce((sum, [, { supervisor }]) => sum + supervisor.restarts, 0),
+      },
+    }
+  }
+
+  #receiveDesired(desired: Desired): void {
+    const about = { manifest: this.#family!.manifest, threads: this.#config.threads }
+    const refusalOf = (slot: DesiredSlot): string | undefined =>
+      this.#parts.has(slot.slot) ? findRefusal(configurationsOf(slot), about) : 'this device has no such slot'
+    if (desired.gen < this.#twin.state.gen) return
+    const isNewer = this.#twin.supersede(desired, (slot) => refusalOf(slot) === undefined)
+    for (const wanted of desired.slots) {
+      const refusal = refusalOf(wanted)
+      const slot = this.#parts.get(wanted.slot)?.slot
+      if (refusal !== undefined) slot?.refuse(refusal)
+      else if (isNewer) slot?.follow(planOf(wanted))
+      if (refusal !== undefined && isNewer)
+        this.#outbox.sendEvent({
+          kind: 'desired-refused',
+          slot: wanted.slot,
+          message: `Cannot run generation ${desired.gen}: ${refusal}`.slice(0, 1000),
+        })
+    }
+  }
+
+  async #obey(command: Command): Promise<Ack> {
+    switch (command.kind) {
+      case 'rebirth':
+        await this.#introduce()
+        return { result: 'done' }
+      case 'restart-worker':
+        for (const { supervisor } of this.#parts.values()) supervisor.restart()
+        return { result: 'done' }
+      case 'snapshot': {
+        const stream = this.#parts.get(command.slot)?.slot.lastStream
+        if (stream === undefined) return { result: 'rejected', reason: `no frame of slot "${command.slot}" yet` }
+        writeAtomically(join(this.#config.dataDir, 'snapshots', `${command.slot}.esp`), stream)
+        return { result: 'done' }
+      }
+    }
+  }
+
+  #logLost(error: unknown): void {
+    this.#log.debug({ reason: describeError(error) }, 'message waits for the next connection')
+  }
+}
+
+/**
+ * Run the agent until aborted: play the sources, encode, send, measure, obey and report.
+ *
+ * @param config As from `loadConfig`.
+ * @param signal Ends the agent in order: last telemetry, state `offline`, worker processes gone.
+ * @throws {ConfigError} If a source cannot be opened.
+ * @throws {IntegrityError} If the family is not what its manifest says.
+ */
+export async function runAgent(
+  config: AgentConfig,
+  signal: AbortSignal,
+  log: Log,
+  surroundings: Partial<AgentSurroundings> = {},
+): Promise<void> {
+  await new Agent(config, log, { ...thisMachine, ...surroundings }).run(signal)
+}

@@ -1,0 +1,30 @@
+import { readFileSync } from 'node:fs'
+import { arch, cpus, platform, totalmem } from 'node:os'
+import { join } from 'node:path'
+import type { Board } from './power-model.ts'
+
+export interface BoardDescription extends Board {
+  readonly memoryBytes: number
+  /** Devices of one class share cards. */
+  readonly deviceClass: string
+}
+
+/** What this machine is. @param root Prefix of system paths, `/` on a real device. */
+export function readBoard(root: string): BoardDescription {
+  const processors = cpus()
+  const cores = Math.max(1, processors.length)
+  let model: string
+  try {
+    // Device-tree text ends with NUL and no line break.
+    model = readFileSync(join(root, 'proc/device-tree/model'), 'utf8').replace(/\0+$/, '')
+  } catch {
+    model = processors[0]?.model.trim() || 'unknown'
+  }
+  const deviceClass = `${platform()}-${arch()}-${cores}core`
+  return { model: model.slice(0, 200), arch: arch(), cores, memoryBytes: totalmem(), deviceClass }
+}
+
+/** CPU seconds of all processes since the machine started. */
+export function readDeviceCpuSeconds(): number {
+  return cpus().reduce((sum, { times }) => sum + (times.user + times.nice + times.sys + times.irq) / 1000, 0)
+}

@@ -1,0 +1,208 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Clock } from '@espalier/shared/clock'
+import { type Configuration, configurationId } from '@espalier/shared/configuration'
+import { describeError, ModelError, TransportError } from '@espalier/shared/errors'
+import type { Manifest } from '@espalier/shared/manifest/manifest'
+import type { DeviceEvent, Reported, Telemetry } from '@espalier/shared/messages/device'
+import { BackOff } from '../back-off.ts'
+import type { SlotConfig } from '../config.ts'
+import { Governor, type Plan } from '../governor/governor.ts'
+import { expectedRateBps } from '../governor/rate-model.ts'
+import { FrameQueue } from '../queue/frame-queue.ts'
+import { SlotRecorder } from '../recorder/slot-recorder.ts'
+import type { Sink } from '../sink/sink.ts'
+import { makeDecimator, playFrames } from '../source/frames.ts'
+import type { PictureStream, SourceFrame } from '../source/source.ts'
+import type { WorkerJob, WorkerSupervisor } from '../supervisor/worker-supervisor.ts'
+
+/** More would only add latency: a slot that is too slow stays too slow. */
+const QUEUE_CAPACITY = 2
+/** So many deaths without a frame between them are no accident. */
+const FAILED_AFTER_DEATHS = 3
+const FIRST_REOPEN_MS = 1000
+const MAX_REOPEN_MS = 30_000
+
+export interface SlotOptions {
+  readonly config: SlotConfig
+  readonly manifest: Manifest
+  readonly plan: Plan
+  /** Already open; closed by the slot. */
+  readonly stream: PictureStream
+  /** Opens the source again after it failed. */
+  readonly reopen: () => Promise<PictureStream>
+  readonly sink: Sink
+  readonly supervisor: WorkerSupervisor
+  readonly qualityEveryFrames: number
+  readonly clock: Clock
+  readonly onEvent: (event: DeviceEvent) => void
+}
+
+/** One task of the device: takes its source's frames through the queue and the worker to the sink. */
+export class Slot {
+  readonly #options: SlotOptions
+  readonly #governor: Governor
+  readonly #recorder = new SlotRecorder()
+  readonly #queue = new FrameQueue<SourceFrame>(QUEUE_CAPACITY)
+  readonly #isTaken = makeDecimator()
+  #refusal: string | undefined
+  #failure: string | undefined
+  #lastStream: Uint8Array | undefined
+
+  constructor(options: SlotOptions) {
+    this.#options = options
+    const { manifest, plan, clock } = options
+    this.#governor = new Governor(plan, clock.monotonicMs(), (configuration, ladder) => {
+      const variant = manifest.variants.find(({ id }) => id === configuration.variant) ?? manifest.variants[0]!
+      return expectedRateBps(configuration, ladder, variant.card)
+    })
+  }
+
+  get config(): SlotConfig {
+    return this.#options.config
+  }
+
+  get size(): { readonly width: number; readonly height: number } {
+    return this.#options.stream
+  }
+
+  /** The newest stream, for a snapshot. */
+  get lastStream(): Uint8Array | undefined {
+    return this.#lastStream
+  }
+
+  /** Run another plan from the next frame on. */
+  follow(plan: Plan): void {
+    this.#refusal = undefined
+    this.#governor.follow(plan, this.#options.clock.monotonicMs())
+  }
+
+  /** Keep what runs; tell the controller why. */
+  refuse(reason: string): void {
+    this.#refusal = reason
+  }
+
+  reported(): Reported['slots'][number] {
+    const { phase, reason } = this.#phase()
+    return {
+      slot: this.config.slot,
+      configuration: this.#governor.configuration,
+      phase,
+      ...(reason === undefined ? {} : { reason: reason.slice(0, 500) }),
+    }
+  }
+
+  telemetry(): Omit<Telemetry['slots'][number], 'joules' | 'idleJoules'> {
+    return {
+      slot: this.config.slot,
+      configuration: configurationId(this.#governor.configuration),
+      ...this.#recorder.counters(),
+    }
+  }
+
+  /** Work until aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    const ignoreAbort = (error: unknown): void => {
+      if (!signal.aborted) throw error
+    }
+    await Promise.all([this.#feed(signal).catch(ignoreAbort), this.#pump(signal).catch(ignoreAbort)])
+    await this.#options.sink.close()
+  }
+
+  #phase(): { phase: Reported['slots'][number]['phase']; reason?: string | undefined } {
+    if (this.#refusal !== undefined) return { phase: 'refused', reason: this.#refusal }
+    if (this.#failure !== undefined) return { phase: 'failed', reason: this.#failure }
+    const { failures, pid } = this.#options.supervisor
+    if (failures >= FAILED_AFTER_DEATHS) return { phase: 'failed', reason: `${failures} workers died without a frame` }
+    if (pid === undefined) return { phase: 'starting' }
+    return { phase: this.#governor.isBraking ? 'braked' : 'applied' }
+  }
+
+  /** Source to queue. A source that fails is opened again; one that ends, ends the slot's work. */
+  async #feed(signal: AbortSignal): Promise<void> {
+    // Nothing is missed by starting when somebody can work: the first worker takes seconds to warm up.
+    await this.#options.supervisor.ready(signal)
+    const backOff = new BackOff(FIRST_REOPEN_MS, MAX_REOPEN_MS)
+    let stream: PictureStream | undefined = this.#options.stream
+    while (!signal.aborted) {
+      try {
+        stream ??= await this.#options.reopen()
+        await this.#play(stream, signal, () => backOff.reset())
+        return
+      } catch (error) {
+        if (signal.aborted) return
+        this.#event('source-failed', describeError(error))
+      } finally {
+        await stream?.close()
+        stream = undefined
+      }
+      await delay(backOff.next(), undefined, { signal })
+    }
+  }
+
+  async #play(stream: PictureStream, signal: AbortSignal, onFrame: () => void): Promise<void> {
+    const sourceRate = this.config.source.frameRate
+    for await (const frame of playFrames(stream, sourceRate, this.#options.clock, signal)) {
+      onFrame()
+      const wantedRate = this.#governor.configuration.frameRate
+      if (frame.skippedBefore > 0) this.#drop(Math.round(frame.skippedBefore * Math.min(1, wantedRate / sourceRate)))
+      if (!this.#isTaken(sourceRate, wantedRate)) continue
+      if (this.#queue.offer(frame) !== undefined) this.#drop(1)
+    }
+  }
+
+  /** Queue to sink. */
+  async #pump(signal: AbortSignal): Promise<void> {
+    const { supervisor, qualityEveryFrames, clock } = this.#options
+    while (!signal.aborted) {
+      await supervisor.ready(signal)
+      const frame = await this.#queue.take(signal)
+      const configuration = this.#governor.decide(clock.monotonicMs())
+      const measureQuality = this.#recorder.frames % qualityEveryFrames === 0
+      const job = await this.#encode(frame, configuration, measureQuality)
+      if (job === undefined) continue
+      await this.#deliver(frame, configuration, job)
+      const psnrDb = await job.quality
+      if (psnrDb !== undefined) this.#recorder.recordQuality(psnrDb)
+    }
+  }
+
+  /** @returns Undefined when the frame was lost with its worker or could not be encoded. */
+  async #encode(
+    frame: SourceFrame,
+    configuration: Configuration,
+    measureQuality: boolean,
+  ): Promise<WorkerJob | undefined> {
+    try {
+      const job = await this.#options.supervisor.encode(frame.picture, configuration, measureQuality)
+      this.#failure = undefined
+      return job
+    } catch (error) {
+      if (!(error instanceof TransportError || error instanceof ModelError)) throw error
+      this.#drop(1)
+      if (error instanceof ModelError && this.#failure === undefined) this.#event('encode-failed', error.message)
+      if (error instanceof ModelError) this.#failure = error.message
+      return undefined
+    }
+  }
+
+  async #deliver(frame: SourceFrame, configuration: Configuration, { stream }: WorkerJob): Promise<void> {
+    const { clock, sink } = this.#options
+    const atMs = clock.monotonicMs()
+    const isSent = await sink.send({ sequence: this.#recorder.frames, capturedWallMs: frame.capturedWallMs, stream })
+    this.#lastStream = stream
+    const bits = stream.byteLength * 8
+    const latencyMs = clock.monotonicMs() - frame.arrivedMs
+    const isMissed = this.#recorder.recordFrame({ configuration, bits, latencyMs, isSent })
+    this.#governor.recordSent({ atMs, bits, configuration })
+    this.#governor.recordOutcome({ atMs, isMissed })
+  }
+
+  #drop(count: number): void {
+    this.#recorder.recordDropped(count)
+    this.#governor.recordOutcome({ atMs: this.#options.clock.monotonicMs(), isMissed: true })
+  }
+
+  #event(kind: string, message: string): void {
+    this.#options.onEvent({ kind, slot: this.config.slot, message: message.slice(0, 1000) })
+  }
+}

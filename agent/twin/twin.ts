@@ -1,0 +1,90 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describeError, StoreError } from '@espalier/shared/errors'
+import { type Desired, desiredSchema } from '@espalier/shared/messages/controller'
+import { z } from 'zod'
+import { type FileCalls, fileCalls, writeAtomically } from './atomic-file.ts'
+
+export type DesiredSlot = Desired['slots'][number]
+
+const twinSchema = z.object({
+  version: z.literal(1),
+  /** Births so far: stands in the will, so that a late will cannot end a newer session. */
+  bd: z.int().min(0),
+  gen: z.int().min(0),
+  telemetryIntervalS: desiredSchema.shape.telemetryIntervalS,
+  /** The last desired state of each slot that this device could run. */
+  slots: desiredSchema.shape.slots,
+})
+export type TwinState = z.infer<typeof twinSchema>
+
+const EMPTY: TwinState = { version: 1, bd: 0, gen: 0, telemetryIntervalS: 1, slots: [] }
+
+/**
+ * What the controller wants, as last heard and runnable, kept on disk: a device that starts without a controller
+ * runs this. Each change is on disk before it takes effect.
+ */
+export class Twin {
+  readonly #path: string
+  readonly #calls: FileCalls
+  #state: TwinState
+
+  /**
+   * @param onDamage Told when the file is there but unreadable; the twin then starts empty, as a new device does.
+   */
+  constructor(dataDir: string, onDamage: (error: StoreError) => void, calls: FileCalls = fileCalls) {
+    this.#path = join(dataDir, 'twin.json')
+    this.#calls = calls
+    this.#state = this.#load(onDamage)
+  }
+
+  get state(): TwinState {
+    return this.#state
+  }
+
+  /** Count a birth. @returns The new birth's number. */
+  nextBirth(): number {
+    this.#save({ ...this.#state, bd: this.#state.bd + 1 })
+    return this.#state.bd
+  }
+
+  /**
+   * Take a desired state if it is newer than the one held; a slot that this device cannot run keeps what it had.
+   *
+   * @param isRunnable Decides for each slot of `desired`.
+   * @returns Whether it was newer.
+   */
+  supersede(desired: Desired, isRunnable: (slot: DesiredSlot) => boolean): boolean {
+    if (desired.gen <= this.#state.gen) return false
+    const runnable = desired.slots.filter(isRunnable)
+    const kept = this.#state.slots.filter(({ slot }) => runnable.every((other) => other.slot !== slot))
+    this.#save({
+      ...this.#state,
+      gen: desired.gen,
+      telemetryIntervalS: desired.telemetryIntervalS,
+      slots: [...kept, ...runnable],
+    })
+    return true
+  }
+
+  #load(onDamage: (error: StoreError) => void): TwinState {
+    try {
+      return twinSchema.parse(JSON.parse(readFileSync(this.#path, 'utf8')))
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT')
+        onDamage(
+          new StoreError(`Cannot read twin "${this.#path}": ${describeError(cause)}`, { cause, retryable: false }),
+        )
+      return EMPTY
+    }
+  }
+
+  #save(state: TwinState): void {
+    try {
+      writeAtomically(this.#path, new TextEncoder().encode(JSON.stringify(state)), this.#calls)
+    } catch (cause) {
+      throw new StoreError(`Cannot write twin "${this.#path}": ${describeError(cause)}`, { cause, retryable: true })
+    }
+    this.#state = state
+  }
+}

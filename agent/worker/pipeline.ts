@@ -1,0 +1,59 @@
+import type { Picture, PictureCodec } from '@espalier/shared/codec/picture-codec'
+import type { Configuration } from '@espalier/shared/configuration'
+import type { EncodedFrame } from './messages.ts'
+import { psnrDb } from './psnr.ts'
+import { resizePicture } from './resize-picture.ts'
+
+const WARM_UP_SIDE = 32
+const BENCHMARK_SIDE = 192
+const BENCHMARK_RUNS = 3
+
+/** One slot's way from a source picture to a stream. Calls must not overlap. */
+export class Pipeline {
+  readonly #codec: PictureCodec
+
+  constructor(codec: PictureCodec) {
+    this.#codec = codec
+  }
+
+  async encode(picture: Picture, configuration: Configuration): Promise<EncodedFrame> {
+    const started = performance.now()
+    const resized = await resizePicture(picture, configuration)
+    const resizeMs = performance.now() - started
+    const { stream, timings } = await this.#codec.encode(resized, configuration)
+    return { stream, timings: { resizeMs, ...timings } }
+  }
+
+  /** Decibels of what a receiver sees, at the size of the source, against what the source gave. */
+  async measureQuality(stream: Uint8Array, picture: Picture): Promise<number> {
+    return psnrDb(await resizePicture(await this.#codec.decode(stream), picture), picture)
+  }
+
+  /** Run encoder and decoder once, so that no frame pays for opening them. */
+  async warmUp(): Promise<void> {
+    const { stream } = await this.#codec.encode(testPicture(WARM_UP_SIDE), this.#benchmarkOptions())
+    await this.#codec.decode(stream)
+  }
+
+  /**
+   * Time the encoder.
+   *
+   * @returns Multiply-accumulates a second for one thread: the best of a few runs, because interruptions only add.
+   */
+  async benchmark(threads: number): Promise<number> {
+    const times: number[] = []
+    for (let run = 0; run < BENCHMARK_RUNS; run++)
+      times.push((await this.#codec.encode(testPicture(BENCHMARK_SIDE), this.#benchmarkOptions())).timings.networkMs)
+    const seconds = Math.max(1e-6, Math.min(...times) / 1000)
+    const { macsPerPixel } = this.#codec.manifest.variants[0]!.encoder
+    return (macsPerPixel * BENCHMARK_SIDE ** 2) / seconds / threads
+  }
+
+  #benchmarkOptions(): { variant: string; alpha255: number } {
+    return { variant: this.#codec.manifest.variants[0]!.id, alpha255: 128 }
+  }
+}
+
+function testPicture(side: number): Picture {
+  return { width: side, height: side, rgb: new Uint8Array(side * side * 3).map((_, i) => (i * 31) & 0xff) }
+}

@@ -1,0 +1,339 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { createServer, type Server } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type AgentConfig, loadConfig } from '@espalier/agent/config'
+import { runAgent } from '@espalier/agent/main'
+import { WorkerSupervisor } from '@espalier/agent/supervisor/worker-supervisor'
+import { readHeader } from '@espalier/shared/codec/container'
+import { configurationSchema } from '@espalier/shared/configuration'
+import { deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
+import { type Desired, desiredSchema } from '@espalier/shared/messages/controller'
+import {
+  ackSchema,
+  birthSchema,
+  eventSchema,
+  reportedSchema,
+  stateSchema,
+  telemetrySchema,
+} from '@espalier/shared/messages/device'
+import { formatMessage, parseMessage } from '@espalier/shared/messages/envelope'
+import { downTopic, parseUpTopic } from '@espalier/shared/messages/topics'
+import { decodeUplinkFrame, type UplinkFrame } from '@espalier/shared/messages/uplink'
+import { Aedes } from 'aedes'
+import { pino } from 'pino'
+import sharp from 'sharp'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { WebSocketServer } from 'ws'
+import type { z } from 'zod'
+
+const FAMILY = join(import.meta.dirname, '../../models/kodo')
+const DEVICE = deviceIdSchema.parse('cam-7')
+const SLOT = slotIdSchema.parse('cam0')
+const WIDTH = 96
+const HEIGHT = 64
+
+/** Everything devices said, and the means to wait for something to be said. */
+class FleetEar {
+  broker!: Aedes
+  #server!: Server
+  #sockets!: WebSocketServer
+  readonly said: Array<{ kind: string; payload: Buffer; retain: boolean; qos: number }> = []
+  readonly frames: UplinkFrame[] = []
+  mqttPort = 0
+  uplinkPort = 0
+
+  async open(mqttPort = 0): Promise<void> {
+    this.broker = await Aedes.createBroker()
+    this.#server = createServer(this.broker.handle)
+    await new Promise<void>((done) => this.#server.listen(mqttPort, '127.0.0.1', done))
+    this.mqttPort = (this.#server.address() as { port: number }).port
+    this.broker.on('publish', ({ topic, payload, retain, qos }) => {
+      const kind = parseUpTopic(topic)?.kind
+      if (kind !== undefined) this.said.push({ kind, payload: Buffer.from(payload), retain, qos })
+    })
+    this.#sockets = new WebSocketServer({ port: this.uplinkPort, host: '127.0.0.1' })
+    await new Promise((done) => this.#sockets.once('listening', done))
+    this.uplinkPort = (this.#sockets.address() as { port: number }).port
+    this.#sockets.on('connection', (socket, request) => {
+      expect(request.url).toBe(`/api/v1/uplink/${DEVICE}/${SLOT}`)
+      socket.on('message', (data) => this.frames.push(decodeUplinkFrame(data as Buffer)))
+    })
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets.clients) socket.terminate()
+    await new Promise((done) => this.#sockets.close(done))
+    await new Promise<void>((done) => this.broker.close(done))
+    await new Promise((done) => this.#server.close(done))
+  }
+
+  heard<Body>(kind: string, schema: z.ZodType<Body>) {
+    return this.said.filter((said) => said.kind === kind).map(({ payload }) => parseMessage(payload, kind, schema))
+  }
+
+  async until<Body>(
+    kind: string,
+    schema: z.ZodType<Body>,
+    isIt: (body: Body) => boolean = () => true,
+    from = 0,
+  ): Promise<Body> {
+    for (;;) {
+      const found = this.said
+        .slice(from)
+        .filter((said) => said.kind === kind)
+        .map(({ payload }) => parseMessage(payload, kind, schema).body)
+        .find(isIt)
+      if (found !== undefined) return found
+      await delay(25)
+    }
+  }
+
+  tell(kind: 'desired' | `command/${string}`, body: unknown): Promise<void> {
+    const payload = Buffer.from(formatMessage({ v: 1, bd: 0, boot: 'c', seq: 0, mono: 0, wall: 0, clk: 'none', body }))
+    return new Promise((done, failed) =>
+      this.broker.publish(
+        { cmd: 'publish', topic: downTopic(DEVICE, kind), payload, qos: 1, retain: kind === 'desired', dup: false },
+        (error) => (error ? failed(error) : done()),
+      ),
+    )
+  }
+}
+
+const configuration = configurationSchema.parse({
+  family: 'kodo',
+  variant: 'base',
+  alpha255: 64,
+  mode: 'merged',
+  backend: 'wasm',
+  threads: 1,
+  width: WIDTH,
+  height: HEIGHT,
+  frameRate: 10,
+})
+
+function desired(gen: number, changes: Partial<typeof configuration>, rateBps?: number): Desired {
+  const rung = { configuration: { ...configuration, ...changes }, rateBps: 40_000, powerW: 1, utility: 1 }
+  const lease = { ttlS: 60, ...(rateBps === undefined ? {} : { rateBps }) }
+  return desiredSchema.parse({
+    gen,
+    telemetryIntervalS: 0.2,
+    slots: [{ slot: SLOT, ladder: [rung], lease, prices: { lambda: 0, mu: 0 } }],
+  })
+}
+
+let home: string
+let ear: FleetEar
+const running: Array<() => Promise<void>> = []
+
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), 'espalier-agent-'))
+  for (let i = 0; i < 3; i++) {
+    const rgb = Buffer.from({ length: WIDTH * HEIGHT * 3 }, (_: unknown, at: number) => (at * (i + 3) + i * 40) % 256)
+    await sharp(rgb, { raw: { width: WIDTH, height: HEIGHT, channels: 3 } })
+      .blur(3)
+      .png()
+      .toFile(join(home, `${i}.png`))
+  }
+})
+
+afterAll(() => rm(home, { recursive: true, force: true }))
+
+beforeEach(async () => {
+  ear = new FleetEar()
+  await ear.open()
+})
+
+afterEach(async () => {
+  for (const stop of running.splice(0)) await stop()
+  await ear.close()
+})
+
+function configFor(dataDir: string): AgentConfig {
+  return loadConfig({
+    file: {
+      name: 'test',
+      settings: {
+        device: DEVICE,
+        dataDir,
+        mqttUrl: `mqtt://127.0.0.1:${ear.mqttPort}`,
+        controllerUrl: `http://127.0.0.1:${ear.uplinkPort}`,
+        familyDir: FAMILY,
+        slots: [{ slot: SLOT, source: { kind: 'images', path: home, frameRate: 10 } }],
+        qualityEveryFrames: 5,
+      },
+    },
+  })
+}
+
+async function startAgent(): Promise<{ config: AgentConfig; stop: () => Promise<void> }> {
+  const config = configFor(await mkdtemp(join(home, 'data-')))
+  return { config, stop: resumeAgent(config) }
+}
+
+function resumeAgent(config: AgentConfig): () => Promise<void> {
+  const stopping = new AbortController()
+  const ended = runAgent(config, stopping.signal, pino({ level: 'silent' }), { random: () => 0.05 })
+  const stop = async (): Promise<void> => {
+    stopping.abort()
+    await ended
+  }
+  running.push(stop)
+  return stop
+}
+
+describe('runAgent()', () => {
+  test('introduces itself, sends decodable frames and true figures, and says when it leaves', async () => {
+    const { stop } = await startAgent()
+
+    const birth = await ear.until('birth', birthSchema)
+    const telemetry = await ear.until('telemetry', telemetrySchema, ({ slots }) => slots[0]!.psnrCount > 1)
+    while (ear.frames.length < 5) await delay(25)
+    await stop()
+
+    expect(ear.said[0]).toMatchObject({ kind: 'state', retain: true, qos: 1 })
+    expect(birth.slots[0]).toMatchObject({ slot: SLOT, family: 'kodo', source: { width: WIDTH, height: HEIGHT } })
+    expect(birth.slots[0]!.macsPerSecond).toBeGreaterThan(1e6)
+    const states = ear.heard('state', stateSchema)
+    expect(states[0]!.body.state).toBe('init')
+    expect(states.map(({ body }) => body.state)).toContain('ready')
+    expect(states.at(-1)!.body.state).toBe('offline')
+    expect(new Set(states.map(({ bd }) => bd))).toEqual(new Set([1]))
+    // Nobody told it anything: the safe default.
+    const reported = ear.heard('reported', reportedSchema)
+    expect(reported.at(-1)!.body).toMatchObject({ gen: 0, slots: [{ configuration: { alpha255: 128 } }] })
+    const slot = telemetry.slots[0]!
+    expect(slot.psnrSum / slot.psnrCount).toBeGreaterThan(15)
+    expect(slot.joules).toBeGreaterThan(slot.idleJoules)
+    const device = telemetry.energy.reduce((sum, { joules }) => sum + joules, 0)
+    expect(slot.joules + telemetry.self.joules).toBeCloseTo(device, 6)
+    const sequences = ear.frames.map(({ sequence }) => sequence)
+    expect(sequences).toEqual(sequences.map((_, i) => sequences[0]! + i))
+    expect(readHeader(ear.frames[0]!.stream)).toMatchObject({ width: WIDTH, height: HEIGHT, alpha255: 128 })
+  })
+
+  test('follows a desired state between two frames, refuses what it cannot run, and ignores an older one', async () => {
+    await startAgent()
+    await ear.until('birth', birthSchema)
+
+    await ear.tell('desired', desired(5, { alpha255: 200, width: 48, height: 32 }))
+    await ear.until('reported', reportedSchema, ({ gen }) => gen === 5)
+    while (!ear.frames.some(({ stream }) => readHeader(stream).alpha255 === 200)) await delay(25)
+    await ear.tell('desired', desired(4, { alpha255: 10 }))
+    await ear.tell('desired', desired(6, { variant: 'nothing-of-the-sort' }))
+    const refused = await ear.until('reported', reportedSchema, ({ slots }) => slots[0]!.phase === 'refused')
+    await ear.tell('command/a1', { kind: 'snapshot', slot: SLOT })
+    const ack = await ear.until('ack/a1', ackSchema)
+
+    expect(refused).toMatchObject({ gen: 6, slots: [{ configuration: { alpha255: 200, width: 48 } }] })
+    expect(refused.slots[0]!.reason).toContain('nothing-of-the-sort')
+    expect(ack.result).toBe('done')
+    const sequences = ear.frames.map(({ sequence }) => sequence)
+    expect(sequences).toEqual(sequences.map((_, i) => sequences[0]! + i))
+    const alphas = new Set(ear.frames.map(({ stream }) => readHeader(stream).alpha255))
+    expect(alphas).toEqual(new Set([128, 200]))
+  })
+
+  test('goes on with the same configuration and its counts when a worker is killed', async () => {
+    await startAgent()
+    await ear.until('birth', birthSchema)
+    await ear.tell('desired', desired(1, { alpha255: 180 }))
+    const before = await ear.until('telemetry', telemetrySchema, ({ slots }) => slots[0]!.frames > 3)
+
+    await ear.tell('command/k', { kind: 'restart-worker' })
+    const event = await ear.until('event', eventSchema, ({ kind }) => kind === 'worker-died')
+    const after = await ear.until(
+      'telemetry',
+      telemetrySchema,
+      ({ slots, self }) => self.workerRestarts === 1 && slots[0]!.frames > before.slots[0]!.frames + 5,
+    )
+
+    expect(event.message).toContain('SIGKILL')
+    expect(after.slots[0]!.bits).toBeGreaterThan(before.slots[0]!.bits)
+    expect(after.slots[0]!.configuration).toContain('/a180/')
+    expect(readHeader(ear.frames.at(-1)!.stream).alpha255).toBe(180)
+  })
+
+  test('runs the last good desired state without a controller, and replays what it could not say', async () => {
+    const first = await startAgent()
+    await ear.until('birth', birthSchema)
+    await ear.tell('desired', desired(9, { alpha255: 220 }))
+    await ear.until('reported', reportedSchema, ({ gen }) => gen === 9)
+    await first.stop()
+    running.length = 0
+    const { mqttPort } = ear
+    await ear.close()
+
+    // No broker, no controller: it works all the same and keeps one event for later.
+    const silent = { ...first.config, slots: [{ ...first.config.slots[0]!, sink: folderIn(first.config.dataDir) }] }
+    resumeAgent(silent)
+    const folder = join(first.config.dataDir, 'streams')
+    while ((await readdir(folder).catch(() => [])).length < 3) await delay(50)
+    ear = new FleetEar()
+    await ear.open(mqttPort)
+    const reported = await ear.until('reported', reportedSchema)
+
+    expect(reported).toMatchObject({ gen: 9, slots: [{ configuration: { alpha255: 220 } }] })
+    const replayed = await ear.until('telemetry', telemetrySchema)
+    expect(replayed.slots[0]!.slot).toBe(SLOT)
+    expect(ear.heard('state', stateSchema)[0]!.bd).toBe(2)
+  })
+})
+
+function folderIn(dataDir: string) {
+  return { kind: 'folder' as const, path: join(dataDir, 'streams'), maxFiles: 10 }
+}
+
+describe('WorkerSupervisor', () => {
+  const picture = { width: 32, height: 32, rgb: new Uint8Array(32 * 32 * 3).fill(90) }
+  const small = { ...configuration, width: 32, height: 32 }
+
+  async function withWorker(use: (worker: WorkerSupervisor, deaths: string[]) => Promise<void>): Promise<void> {
+    const deaths: string[] = []
+    const { WORKER_PATH } = await import('@espalier/agent/supervisor/worker-supervisor')
+    const worker = new WorkerSupervisor({
+      workerPath: WORKER_PATH,
+      familyDir: FAMILY,
+      threads: 1,
+      frameDeadlineMs: 2000,
+      onDeath: (reason) => deaths.push(reason),
+    })
+    worker.start()
+    try {
+      await use(worker, deaths)
+    } finally {
+      await worker.stop()
+    }
+  }
+
+  test('starts another worker when one is killed, and keeps the CPU seconds of the dead', () =>
+    withWorker(async (worker, deaths) => {
+      const { signal } = new AbortController()
+      await worker.ready(signal)
+      const job = await worker.encode(picture, small, true)
+      expect(await job.quality).toBeGreaterThan(20)
+      const cpu = worker.cpuSeconds
+      process.kill(worker.pid!, 'SIGKILL')
+      while (deaths.length === 0) await delay(10)
+      await worker.ready(signal)
+      const again = await worker.encode(picture, small, false)
+
+      expect(Buffer.from(again.stream)).toEqual(Buffer.from(job.stream))
+      expect(worker.restarts).toBe(1)
+      expect(worker.cpuSeconds.slot).toBeGreaterThan(cpu.slot)
+      expect(worker.cpuSeconds.agent).toBeGreaterThan(cpu.agent)
+    }))
+
+  test('kills a worker that hangs and rejects its frame as retryable', () =>
+    withWorker(async (worker, deaths) => {
+      const { signal } = new AbortController()
+      await worker.ready(signal)
+      process.kill(worker.pid!, 'SIGSTOP')
+      await expect(worker.encode(picture, small, false)).rejects.toMatchObject({ code: 'TRANSPORT', retryable: true })
+      await worker.ready(signal)
+
+      expect(deaths).toHaveLength(1)
+      expect((await worker.encode(picture, small, false)).stream.length).toBeGreaterThan(32)
+    }))
+})
