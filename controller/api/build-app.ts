@@ -1,11 +1,17 @@
 import { fileURLToPath } from 'node:url'
+import { EspalierError, IntegrityError, MessageError, StoreError } from '@espalier/shared/errors'
+import { deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
 import fastifyStatic from '@fastify/static'
 import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
 import fastifyWebsocket from '@fastify/websocket'
-import { EspalierError, IntegrityError, MessageError, StoreError } from '@espalier/shared/errors'
-import { deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
-import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify'
 import {
   hasZodFastifySchemaValidationErrors,
   jsonSchemaTransform,
@@ -84,6 +90,8 @@ const notFound = (what: string, name: string, known: readonly string[]): ApiErro
 function sendError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const answer = (status: number, code: string, message: string) =>
     reply.code(status).send({ error: { code, message } })
+  // The server no longer owns the socket of a refused upgrade, and would wait for it when it closes.
+  if (request.headers.upgrade !== undefined) reply.raw.once('finish', () => request.raw.socket.destroySoon())
   if (hasZodFastifySchemaValidationErrors(error)) {
     const found = error.validation.map(({ instancePath, message }) => `${instancePath || 'it'}: ${message}`).join('; ')
     return answer(400, 'BAD_REQUEST', `Cannot use the ${error.validationContext} of "${request.url}": ${found}`)
@@ -99,12 +107,16 @@ function sendError(error: FastifyError | Error, request: FastifyRequest, reply: 
 /** Build the HTTP side: API, page, uplink. Nothing listens yet. */
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const loggerInstance: FastifyBaseLogger = options.log.child({ part: 'api' }, { level: 'warn' })
-  const app: FastifyInstance = Fastify({ loggerInstance, bodyLimit: 64 * 1024 })
+  const app: FastifyInstance = Fastify({ loggerInstance, bodyLimit: 64 * 1024, forceCloseConnections: true })
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   app.setErrorHandler(sendError)
   app.setNotFoundHandler((request, reply) =>
-    sendError(new ApiError(404, 'NOT_FOUND', `Cannot find "${request.method} ${request.url}": see /api/docs`), request, reply),
+    sendError(
+      new ApiError(404, 'NOT_FOUND', `Cannot find "${request.method} ${request.url}": see /api/docs`),
+      request,
+      reply,
+    ),
   )
   app.addHook('onRequest', async (request, reply) => {
     const foreign = findForeignOrigin(request.headers, options.host)
@@ -157,35 +169,47 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
     fleet.list().map((device) => viewDevice(device, options)),
   )
 
-  api.get('/devices/:id', { schema: { params: deviceParams, response: { 200: deviceDetailSchema, ...errors } } }, (request) => {
-    const device = find(request.params.id)
-    const { birth, reported, desired } = device
-    return {
-      ...viewDevice(device, options),
-      ...(birth === undefined ? {} : { birth }),
-      ...(reported === undefined ? {} : { reported }),
-      ...(desired === undefined ? {} : { desiredState: desired }),
-    }
-  })
+  api.get(
+    '/devices/:id',
+    { schema: { params: deviceParams, response: { 200: deviceDetailSchema, ...errors } } },
+    (request) => {
+      const device = find(request.params.id)
+      const { birth, reported, desired } = device
+      return {
+        ...viewDevice(device, options),
+        ...(birth === undefined ? {} : { birth }),
+        ...(reported === undefined ? {} : { reported }),
+        ...(desired === undefined ? {} : { desiredState: desired }),
+      }
+    },
+  )
 
-  api.get('/devices/:id/totals', { schema: { params: deviceParams, response: { 200: totalsSchema, ...errors } } }, (request) => {
-    const device = find(request.params.id)
-    const totals = viewTotals(device, options)
-    if (totals === undefined) throw notFound('telemetry of', device.id, [])
-    return totals
-  })
+  api.get(
+    '/devices/:id/totals',
+    { schema: { params: deviceParams, response: { 200: totalsSchema, ...errors } } },
+    (request) => {
+      const device = find(request.params.id)
+      const totals = viewTotals(device, options)
+      if (totals === undefined) throw notFound('telemetry of', device.id, [])
+      return totals
+    },
+  )
 
-  api.get('/devices/:id/why', { schema: { params: deviceParams, response: { 200: whySchema, ...errors } } }, (request) => {
-    const device = find(request.params.id)
-    const planned = planner.latest()?.slots.filter(({ input }) => input.key.startsWith(`${device.id}/`)) ?? []
-    return {
-      device: device.id,
-      now: planned.map(({ input, why }) => ({ slot: input.birth.slot, why })),
-      history: store.decisions
-        .recent(device.id, HISTORY)
-        .map(({ atMs, ...decision }) => ({ ...decision, at: new Date(atMs).toISOString() })),
-    }
-  })
+  api.get(
+    '/devices/:id/why',
+    { schema: { params: deviceParams, response: { 200: whySchema, ...errors } } },
+    (request) => {
+      const device = find(request.params.id)
+      const planned = planner.latest()?.slots.filter(({ input }) => input.key.startsWith(`${device.id}/`)) ?? []
+      return {
+        device: device.id,
+        now: planned.map(({ input, why }) => ({ slot: input.birth.slot, why })),
+        history: store.decisions
+          .recent(device.id, HISTORY)
+          .map(({ atMs, ...decision }) => ({ ...decision, at: new Date(atMs).toISOString() })),
+      }
+    },
+  )
 
   api.post(
     '/devices/:id/commands',

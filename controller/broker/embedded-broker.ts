@@ -44,8 +44,7 @@ export async function startBroker(options: {
     authenticate(client, name, password, done) {
       const secret = password?.toString() ?? ''
       const isController = name === CONTROLLER_USER && equal(secret, options.controllerPassword)
-      const isDevice =
-        deviceIdSchema.safeParse(name).success && (options.passwords?.matches(name!, secret) ?? true)
+      const isDevice = deviceIdSchema.safeParse(name).success && (options.passwords?.matches(name!, secret) ?? true)
       if (!isController && !isDevice) return done(refusal('unknown user name or wrong password'), false)
       users.set(client, name!)
       done(null, true)

@@ -40,7 +40,12 @@ export interface IngestOptions {
 export interface Ingest {
   /** Take a message from a device in. Never throws for what a peer sent or a disk refused. */
   receive(topic: string, payload: Uint8Array): void
-  counts(): { readonly received: number; readonly malformed: number; readonly repeated: number; readonly unstored: number }
+  counts(): {
+    readonly received: number
+    readonly malformed: number
+    readonly repeated: number
+    readonly unstored: number
+  }
 }
 
 export function createIngest(options: IngestOptions): Ingest {

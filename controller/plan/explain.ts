@@ -67,7 +67,8 @@ function describePrice(binding: string, chosen: Option, slot: SlotBirth, { lambd
     perDb > 0
       ? `${utility.toPrecision(2)} utility, about ${(utility / perDb).toFixed(2)} dB here`
       : `${utility.toPrecision(2)} utility`
-  if (binding.startsWith('uplink')) return `1 kbit/s more on ${binding.slice(7)} is worth ${worth((lambda * 1000) / 1e6)}`
+  if (binding.startsWith('uplink'))
+    return `1 kbit/s more on ${binding.slice(7)} is worth ${worth((lambda * 1000) / 1e6)}`
   if (binding === 'power fleet') return `100 mW more for the fleet is worth ${worth((mu * 100) / 1e6)}`
   if (binding === 'deadline') return 'a faster device could run a better configuration; no budget is in the way'
   return 'nothing that is shared is scarce here'

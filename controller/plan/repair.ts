@@ -48,8 +48,7 @@ function* moves(problem: Problem, site: Site, chosen: readonly number[]): Genera
     const { choices } = problem.slots[position]!
     const from = choices[chosen[position]!]!
     for (const [to, choice] of choices.entries())
-      if (to !== chosen[position])
-        yield { site, steps: [{ position, to }], ...difference(from, choice), id: choice.id }
+      if (to !== chosen[position]) yield { site, steps: [{ position, to }], ...difference(from, choice), id: choice.id }
   }
 }
 

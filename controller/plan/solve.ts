@@ -1,5 +1,5 @@
-import { repair } from './repair.ts'
 import type { Problem, Solution } from './problem.ts'
+import { repair } from './repair.ts'
 import { isFeasible, makeSite, relaxSite, type Site, type SiteRelaxation } from './site.ts'
 
 interface Sweep {
@@ -68,8 +68,7 @@ function findFleetPrice(sites: readonly Site[], limitMw: number, largest: number
  */
 export function solve(problem: Problem): Solution {
   const bySite = new Map<string, number[]>()
-  for (const [position, { site }] of problem.slots.entries())
-    bySite.set(site, [...(bySite.get(site) ?? []), position])
+  for (const [position, { site }] of problem.slots.entries()) bySite.set(site, [...(bySite.get(site) ?? []), position])
   const sites = [...bySite].map(([id, positions]) =>
     makeSite(
       id,

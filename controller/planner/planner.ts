@@ -185,7 +185,9 @@ export function createPlanner(options: PlannerOptions): Planner {
       slotsOf.set(id, [...(slotsOf.get(id) ?? []), slot])
     }
     const bodies = new Map([...slotsOf].map(([id, slots]) => [id, makeDesired(slots)] as const))
-    const changed = new Set([...bodies].filter(([id, body]) => mustPublish(fleet.get(id)?.desired, body)).map(([id]) => id))
+    const changed = new Set(
+      [...bodies].filter(([id, body]) => mustPublish(fleet.get(id)?.desired, body)).map(([id]) => id),
+    )
     widen(changed, bodies, rows)
     for (const id of changed) commit(id, bodies.get(id)!, slotsOf.get(id)!)
     plan = next

@@ -1,8 +1,8 @@
 import type { DeviceId } from '@espalier/shared/ids'
 import { type Birth, birthSchema } from '@espalier/shared/messages/device'
 import { z } from 'zod'
-import { parseColumn } from './json-column.ts'
 import type { Database } from './database.ts'
+import { parseColumn } from './json-column.ts'
 
 const rowSchema = z.object({ body: z.string() })
 

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { parseColumn } from './json-column.ts'
 import { type Database, inTransaction } from './database.ts'
+import { parseColumn } from './json-column.ts'
 
 /** `site:<id>` limits an uplink, `fleet` limits power. */
 export interface Budget {

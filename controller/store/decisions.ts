@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type Explanation, explanationSchema } from '../plan/explain.ts'
-import { parseColumn } from './json-column.ts'
 import { type Database, inTransaction } from './database.ts'
+import { parseColumn } from './json-column.ts'
 
 export interface Decision {
   readonly device: string

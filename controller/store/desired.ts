@@ -1,8 +1,8 @@
 import { type DeviceId, deviceIdSchema } from '@espalier/shared/ids'
 import { type Desired, desiredSchema } from '@espalier/shared/messages/controller'
 import { z } from 'zod'
-import { parseColumn } from './json-column.ts'
 import { type Database, inTransaction } from './database.ts'
+import { parseColumn } from './json-column.ts'
 
 const rowSchema = z.object({ device: deviceIdSchema, body: z.string() })
 const lastSchema = z.object({ last: z.int() })

@@ -1,11 +1,11 @@
 import type { DeviceId } from '@espalier/shared/ids'
-import type { Envelope } from '@espalier/shared/messages/envelope'
 import { type Telemetry, telemetrySchema } from '@espalier/shared/messages/device'
+import type { Envelope } from '@espalier/shared/messages/envelope'
 import { z } from 'zod'
 import { type SlotEstimate, slotEstimateSchema } from '../estimate/slot-estimate.ts'
 import { addTelemetry, holdCounters } from '../ingest/counters.ts'
-import { parseColumn } from './json-column.ts'
 import { type Database, inTransaction } from './database.ts'
+import { parseColumn } from './json-column.ts'
 
 /** Counters of a device over all its boots. */
 export interface TelemetryRow {
@@ -85,7 +85,8 @@ export function telemetryTable(db: Database) {
      *
      * @returns The row before and after; undefined if the message was repeated or late.
      */
-    accumulate: inTransaction(db, 
+    accumulate: inTransaction(
+      db,
       (
         device: DeviceId,
         envelope: Envelope<Telemetry>,

@@ -12,7 +12,9 @@ async function decode({ directory, stream }: DecodeRequest): Promise<Uint8Array>
   const opening = codecs.get(directory) ?? openFamilyCodec(directory, { threads: 1 })
   codecs.set(directory, opening)
   const { width, height, rgb } = await (await opening).decode(stream)
-  const png = await sharp(rgb, { raw: { width, height, channels: 3 } }).png({ compressionLevel: 3 }).toBuffer()
+  const png = await sharp(rgb, { raw: { width, height, channels: 3 } })
+    .png({ compressionLevel: 3 })
+    .toBuffer()
   return new Uint8Array(png)
 }
 

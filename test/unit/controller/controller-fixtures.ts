@@ -128,7 +128,10 @@ export function makeTelemetry(configuration: Configuration, counted: Counted): T
   }
 }
 
-export function envelope<Body>(body: Body, at: { boot?: string; seq: number; mono?: number; bd?: number }): Envelope<Body> {
+export function envelope<Body>(
+  body: Body,
+  at: { boot?: string; seq: number; mono?: number; bd?: number },
+): Envelope<Body> {
   const { boot = 'boot-1', seq, mono = seq * 1000, bd = 1 } = at
   return { v: 1, bd, boot, seq, mono, wall: 0, clk: 'none', body }
 }

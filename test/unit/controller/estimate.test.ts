@@ -1,5 +1,10 @@
 import { startFilter, updateFilter } from '@espalier/controller/estimate/filter'
-import { priorEstimate, type SlotEstimate, type TelemetryWindow, updateEstimate } from '@espalier/controller/estimate/slot-estimate'
+import {
+  priorEstimate,
+  type SlotEstimate,
+  type TelemetryWindow,
+  updateEstimate,
+} from '@espalier/controller/estimate/slot-estimate'
 import type { Nominal } from '@espalier/controller/plan/predict'
 import { describe, expect, test } from 'vitest'
 

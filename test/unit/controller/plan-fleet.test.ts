@@ -28,7 +28,11 @@ describe('planFleet()', () => {
 
   test('names the uplink when it is what binds, and what more of it would be worth', () => {
     const ample = planFleet({ slots: [slot(1)], ...free }).slots[0]!.chosen.rateBps
-    const plan = planFleet({ slots: [slot(1)], sites: new Map([['local', limit(Math.floor(ample / 3))]]), power: undefined })
+    const plan = planFleet({
+      slots: [slot(1)],
+      sites: new Map([['local', limit(Math.floor(ample / 3))]]),
+      power: undefined,
+    })
     const { why, chosen, lease } = plan.slots[0]!
     expect(why.binding).toBe('uplink site:local')
     expect(why.lambda).toBeGreaterThan(0)
@@ -114,12 +118,19 @@ describe('planFleet()', () => {
 
   test('does not flap when noise moves the estimates a little', () => {
     const sites = new Map([['local', limit(90_000)]])
-    const estimateWith = (mean: number) => ({ ...priorEstimate, bits: { ...priorEstimate.bits, mean, variance: 0.001, noise: 0.001 } })
+    const estimateWith = (mean: number) => ({
+      ...priorEstimate,
+      bits: { ...priorEstimate.bits, mean, variance: 0.001, noise: 0.001 },
+    })
     const first = planFleet({ slots: [{ ...slot(1), estimate: estimateWith(0) }], sites, power: undefined })
     let planned = first.slots[0]!.chosen.configuration
     const seen = new Set<string>()
     for (const noise of [0.002, -0.002, 0.003, -0.001, 0.001, -0.003]) {
-      const next = planFleet({ slots: [{ ...slot(1), estimate: estimateWith(noise), planned }], sites, power: undefined })
+      const next = planFleet({
+        slots: [{ ...slot(1), estimate: estimateWith(noise), planned }],
+        sites,
+        power: undefined,
+      })
       planned = next.slots[0]!.chosen.configuration
       seen.add(`${planned.width} ${planned.frameRate}`)
     }

@@ -18,7 +18,9 @@ function row(terms: readonly string[]): string {
 }
 
 function toLp({ slots, siteRateBps, fleetPowerMw }: Problem, isInteger: boolean): string {
-  const all = slots.flatMap(({ choices, site }, i) => choices.map((choice, j) => ({ name: `x${i}_${j}`, choice, site })))
+  const all = slots.flatMap(({ choices, site }, i) =>
+    choices.map((choice, j) => ({ name: `x${i}_${j}`, choice, site })),
+  )
   const sum = (items: typeof all, weight: (c: (typeof all)[number]['choice']) => number) =>
     row(items.map(({ name, choice }) => `+ ${weight(choice)} ${name}`))
   const rows = [
