@@ -43,11 +43,13 @@ async function start(dataDir: string, flags: RawSettings = {}) {
 }
 
 async function until<T>(what: string, read: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  for (;;) {
+  const deadline = performance.now() + 30_000
+  while (performance.now() < deadline) {
     const found = await read()
     if (found !== undefined) return found
     await delay(20)
   }
+  throw new Error(`Waited in vain for ${what}`)
 }
 
 async function call(url: string, path: string, init?: RequestInit) {
