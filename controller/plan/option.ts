@@ -29,6 +29,8 @@ export interface Option extends Choice {
 /** A frame must be done within this share of its interval, at this many standard deviations. */
 const DEADLINE_SHARE = 0.97
 const DEADLINE_SIGMAS = 2
+/** What runs already is given up later than it would be taken up, so that a busy device does not move to and fro. */
+const STAYING_DEADLINE_SIGMAS = 0.5
 /**
  * Bonuses by what stays, as shares of the weight. A change of variant or size costs a warm-up, a change of frame
  * rate or alpha almost nothing; the last only keeps noise from moving the plan.
@@ -54,17 +56,16 @@ export function utilityPerDb(psnrDb: number, frameRate: number, slot: SlotBirth)
   return (utilityOf(psnrDb, frameRate, slot) * (1 - quality)) / PSNR_SLOPE_DB
 }
 
+const isSameGraph = (a: Configuration, b: Configuration | undefined): boolean =>
+  a.variant === b?.variant && a.width === b.width && a.height === b.height
+
 function stayingBonus(configuration: Configuration, planned: Configuration | undefined, weight: number): number {
   if (planned === undefined) return 0
-  const isSameGraph =
-    planned.variant === configuration.variant &&
-    planned.width === configuration.width &&
-    planned.height === configuration.height
   const isSameRate = planned.frameRate === configuration.frameRate
   const isSame = configurationId(planned) === configurationId(configuration)
   return (
     weight *
-    ((isSameGraph ? SAME_GRAPH_BONUS : 0) +
+    ((isSameGraph(configuration, planned) ? SAME_GRAPH_BONUS : 0) +
       (isSameRate ? SAME_FRAME_RATE_BONUS : 0) +
       (isSame ? SAME_CONFIGURATION_BONUS : 0))
   )
@@ -76,7 +77,9 @@ function makeOption(id: string, configuration: Configuration, input: SlotInput):
   const prediction = predict(configuration, nominal, estimate, { isRunning: estimate.configuration === id })
   const merit = utilityOf(prediction.psnrDb, configuration.frameRate, birth)
   const bonus = stayingBonus(configuration, planned, birth.weight)
-  const slowestS = prediction.latencyS * Math.exp(DEADLINE_SIGMAS * prediction.latencySigmaLog)
+  const isStaying = isSameGraph(configuration, planned) && configuration.frameRate === planned?.frameRate
+  const sigmas = isStaying ? STAYING_DEADLINE_SIGMAS : DEADLINE_SIGMAS
+  const slowestS = prediction.latencyS * Math.exp(sigmas * prediction.latencySigmaLog)
   return {
     id,
     configuration,

@@ -100,9 +100,9 @@ function loadOf(slots: readonly Prepared[], chosen: readonly Option[], row: { si
   return { mean, sigma: Math.sqrt(variance), fixed }
 }
 
-/** The margin share applies to what the plan can move: idle power does not vary with what runs. */
+/** The margin share applies to what the plan can move: neither idle power nor the leases of others vary with it. */
 function marginOf(limit: Limit, load: Load): number {
-  const movable = Math.max(0, limit.total - load.fixed)
+  const movable = Math.max(0, limit.total - limit.reserved - load.fixed)
   return Math.ceil(Math.max(limit.marginShare * movable, COMMIT_SIGMAS * load.sigma))
 }
 
@@ -121,7 +121,7 @@ function rowOf(limit: Limit, load: Load): Row {
 function solveWithMargins(slots: readonly Prepared[], input: PlanInput): { solution: Solution; chosen: Option[] } {
   const base = slots.reduce((sum, { input: { estimate } }) => sum + estimate.basePower.meanW * 1000, 0)
   const start = (limit: Limit, fixed: number) =>
-    Math.floor(limit.total - limit.reserved - limit.marginShare * Math.max(0, limit.total - fixed))
+    Math.floor(limit.total - limit.reserved - limit.marginShare * Math.max(0, limit.total - limit.reserved - fixed))
   const siteRateBps = new Map([...input.sites].map(([site, limit]) => [site, Math.max(0, start(limit, 0))]))
   let fleetPowerMw = input.power && Math.max(0, start(input.power, base))
   for (let attempt = 1; ; attempt++) {
@@ -207,14 +207,17 @@ function listAlarms(slots: readonly Prepared[], solution: Solution, input: PlanI
       subject: key,
       message: `Cannot keep the deadline and floor of "${key}": no configuration does, the fastest runs`,
     }))
-  for (const [site, row] of rows)
+  const populated = new Set(slots.map(({ input: { site } }) => site))
+  for (const [site, row] of rows) {
+    if (!populated.has(site)) continue
     if (solution.infeasibleSites.includes(site) || !row.isKept)
       alarms.push({
         kind: 'site-infeasible',
         subject: `site:${site}`,
         message: `Cannot keep the uplink of "site:${site}": the cheapest configurations need ${row.planned} bit/s and a margin of ${row.margin}, expected at most ${row.total - row.reserved}`,
       })
-  if (input.power !== undefined) {
+  }
+  if (input.power !== undefined && slots.length > 0) {
     const row = rowOf(
       input.power,
       loadOf(

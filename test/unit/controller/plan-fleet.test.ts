@@ -116,6 +116,22 @@ describe('planFleet()', () => {
     }
   })
 
+  test('raises no alarm for a site on which nothing runs, whatever is reserved there', () => {
+    const plan = planFleet({ slots: [], sites: new Map([['local', limit(1000, 970)]]), power: limit(10) })
+    expect(plan.alarms).toEqual([])
+  })
+
+  test('gives up a frame rate later than it would take it up, so that a busy device does not move to and fro', () => {
+    const best = planFleet({ slots: [slot(1)], ...free }).slots[0]!.chosen
+    const slow = { ...priorEstimate.latency, variance: 0.02, noise: 0.02 }
+    const latencyMean = Math.log((0.97 / 5) * 0.8) - Math.log(best.prediction.latencyS) + priorEstimate.latency.mean
+    const busy = { ...slot(1), estimate: { ...priorEstimate, latency: { ...slow, mean: latencyMean } } }
+    const staying = planFleet({ slots: [{ ...busy, planned: best.configuration }], ...free }).slots[0]!.chosen
+    const coming = planFleet({ slots: [busy], ...free }).slots[0]!.chosen
+    expect(staying.configuration).toEqual(best.configuration)
+    expect(coming.configuration).not.toEqual(best.configuration)
+  })
+
   test('does not flap when noise moves the estimates a little', () => {
     const sites = new Map([['local', limit(90_000)]])
     const estimateWith = (mean: number) => ({
