@@ -54,6 +54,8 @@ export async function startLocalFleet(options: LocalFleetOptions): Promise<Local
     mqttUrl: `mqtt://127.0.0.1:${options.mqttPort}`,
     controllerUrl: url,
     familyDir: join(options.familiesDir, 'kodo'),
+    // Every three seconds: people watch this one.
+    qualityEveryFrames: 15,
     slots: [
       {
         slot: LOCAL_SLOT,

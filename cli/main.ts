@@ -5,6 +5,7 @@ import { registerBenchCommand } from './commands/bench.ts'
 import { registerCodecCommands } from './commands/codec.ts'
 import { registerDemoCommand } from './commands/demo.ts'
 import { registerEvalCommand } from './commands/eval.ts'
+import { registerFleetCommands } from './commands/fleet.ts'
 import { registerProgramCommands } from './commands/programs.ts'
 import { registerUpCommand } from './commands/up.ts'
 
@@ -20,6 +21,7 @@ for (const register of [
   registerDemoCommand,
   registerCodecCommands,
   registerEvalCommand,
+  registerFleetCommands,
   registerProgramCommands,
   registerBenchCommand,
 ])

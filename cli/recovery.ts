@@ -87,7 +87,7 @@ export async function measureRecovery(options: {
     dataDir,
     familiesDir: options.modelsDir,
     clipDir: join(options.modelsDir, 'clip'),
-    frameRate: 4,
+    frameRate: 5,
     port: await freePort(),
     mqttPort: await freePort(),
     onLine: () => {},

@@ -98,7 +98,7 @@ export async function runDemo(onPhase: (result: PhaseResult) => void, signal: Ab
     dataDir,
     familiesDir: MODELS_DIR,
     clipDir: CLIP_DIR,
-    frameRate: 4,
+    frameRate: 5,
     port: await freePort(),
     mqttPort: await freePort(),
     onLine: (program, line) => {

@@ -76,6 +76,6 @@ export function registerUpCommand(program: Command): void {
     .option('--port <port>', 'port of the page and the API', parsePort, 8080)
     .option('--mqtt-port <port>', 'port of the embedded broker', parsePort, 1883)
     .option('--data <folder>', 'keeps budgets, plans and the agent state', '.espalier')
-    .option('--frame-rate <hz>', 'frames a second that the clip plays at', '4')
+    .option('--frame-rate <hz>', 'frames a second that the clip plays at', '5')
     .action(up)
 }
