@@ -3,18 +3,23 @@ import type { Rung } from '@espalier/shared/messages/controller'
 
 /** The lease is kept as an average over this long. */
 export const WINDOW_MS = 10_000
-/** How soon an overdraft is paid back, and how far ahead room is looked for. */
-const HORIZON_MS = 3_000
+/**
+ * How far ahead the window must be within the target: the long look paces what is left, the short one stops an
+ * overdraft before it happens when a scene has changed.
+ */
+const HORIZONS_MS = [600, 3_000]
 /** One frame can be this much larger than expected, and the uplink adds a header to each: aim below the lease. */
 const TARGET_SHARE = 0.97
+/** Each change costs the worker a merge of the weights: tighten a little more than needed now, to do it less often. */
+const TIGHTEN_SHARE = 0.95
 /** Going back up asks for more room than staying, or the brake would flutter between two steps. */
 const RELEASE_SHARE = 0.92
-/** A step of alpha is about 2 % of rate; each change costs the worker a merge of the weights. */
+/** A step of alpha is about 2 % of rate. */
 const ALPHA_STEP = 4
-const RELEASE_STEPS = 2
+const MIN_RELEASE_STEPS = 2
 const RELEASE_EVERY_MS = 2_000
 /** What content does within this long is a change of scene, not noise. */
-const SCENE_MS = 2_000
+const SCENE_MS = 1_000
 /** A slot is too slow for its rung when more than this share of its frames came late or never. */
 const MISSED_SHARE = 0.5
 const MISSED_SHARE_GOOD = 0.05
@@ -82,14 +87,19 @@ function contentFactor({ sent, expectedBps }: Situation, sinceMs: number): numbe
   return expectedBits > 0 ? bits / expectedBits : 1
 }
 
-/** Bits per second that may be sent from now on so that the window `HORIZON_MS` from now is within the target. */
-function allowedBps({ nowMs, leaseBps, sent }: Situation): number {
+/** Bits per second that may be sent from now on so that the window is within the target at each horizon. */
+function allowedBps({ nowMs, leaseBps, sent, ladder }: Situation): number {
   if (leaseBps === undefined) return Number.POSITIVE_INFINITY
   const targetBps = TARGET_SHARE * leaseBps
-  const stillInWindowMs = nowMs - (WINDOW_MS - HORIZON_MS)
-  const bits = sent.reduce((sum, frame) => (frame.atMs >= stillInWindowMs ? sum + frame.bits : sum), 0)
-  const leftBps = (targetBps * WINDOW_MS - bits * 1000) / HORIZON_MS
-  return Math.min(targetBps, Math.max(0, leftBps))
+  // Less than two frames is no rate.
+  const leastMs = 2000 / ladder[0]!.configuration.frameRate
+  const allowed = HORIZONS_MS.map((ms) => {
+    const horizonMs = Math.min(WINDOW_MS, Math.max(ms, leastMs))
+    const keptFromMs = nowMs - WINDOW_MS + horizonMs
+    const bits = sent.reduce((sum, frame) => (frame.atMs >= keptFromMs ? sum + frame.bits : sum), 0)
+    return (targetBps * WINDOW_MS - bits * 1000) / horizonMs
+  })
+  return Math.max(0, Math.min(targetBps, ...allowed))
 }
 
 function nextFloor(state: BrakeState, { nowMs, ladder, outcomes }: Situation): BrakeState['floor'] {
@@ -138,18 +148,20 @@ export function brake(state: BrakeState, situation: Situation, { isNewPlan = fal
       ? { ...state, floor }
       : { rung, alpha255, changedMs: nowMs, floor }
 
-  const fitting = firstWithin(allowed)
-  if (fitting === -1) return moveTo(places.reduce((least, place) => (place.bps < least.bps ? place : least)).position)
+  const least = (): Position => places.reduce((a, b) => (b.bps < a.bps ? b : a)).position
+  const placeWithin = (bps: number): Position => places[firstWithin(bps)]?.position ?? least()
+
   const current = places.findIndex(
     ({ position }) => position.rung === state.rung && position.alpha255 === state.alpha255,
   )
-  const isLimited = situation.leaseBps !== undefined
-  if (isNewPlan || !isLimited || current === -1 || places[current]!.bps > allowed)
-    return moveTo(places[fitting]!.position)
+  if (isNewPlan || situation.leaseBps === undefined) return moveTo(placeWithin(allowed))
+  if (current === -1 || places[current]!.bps > allowed)
+    return moveTo(placeWithin((allowed * TIGHTEN_SHARE) / TARGET_SHARE))
 
   const roomy = firstWithin((allowed * RELEASE_SHARE) / TARGET_SHARE)
   if (roomy === -1 || roomy >= current || nowMs - state.changedMs < RELEASE_EVERY_MS) return moveTo(state)
   const goal = places[roomy]!.position
-  if (goal.rung === state.rung) return moveTo(places[Math.max(roomy, current - RELEASE_STEPS)]!.position)
-  return moveTo({ rung: goal.rung, alpha255: 255 })
+  if (goal.rung !== state.rung) return moveTo({ rung: goal.rung, alpha255: 255 })
+  const steps = Math.max(MIN_RELEASE_STEPS, Math.ceil((current - roomy) / 2))
+  return moveTo(places[Math.max(roomy, current - steps)]!.position)
 }
