@@ -67,9 +67,15 @@ function describePrice(binding: string, chosen: Option, slot: SlotBirth, { lambd
     perDb > 0
       ? `${utility.toPrecision(2)} utility, about ${(utility / perDb).toFixed(2)} dB here`
       : `${utility.toPrecision(2)} utility`
-  if (binding.startsWith('uplink'))
-    return `1 kbit/s more on ${binding.slice(7)} is worth ${worth((lambda * 1000) / 1e6)}`
-  if (binding === 'power fleet') return `100 mW more for the fleet is worth ${worth((mu * 100) / 1e6)}`
+  const isUplink = binding.startsWith('uplink')
+  if (isUplink || binding === 'power fleet') {
+    const name = isUplink ? binding.slice(7) : 'the fleet'
+    // Below its cheapest plan, or within one step of its best, a budget has no price.
+    if ((isUplink ? lambda : mu) === 0) return `more for ${name} would allow a better configuration`
+    return isUplink
+      ? `1 kbit/s more on ${name} is worth ${worth((lambda * 1000) / 1e6)}`
+      : `100 mW more for ${name} is worth ${worth((mu * 100) / 1e6)}`
+  }
   if (binding === 'deadline') return 'a faster device could run a better configuration; no budget is in the way'
   return 'nothing that is shared is scarce here'
 }

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { startBroker } from '@espalier/controller/broker/embedded-broker'
 import { loadConfig, type RawSettings } from '@espalier/controller/config'
 import { startController } from '@espalier/controller/main'
 import { openFamilyCodec } from '@espalier/shared/codec/open-codec'
@@ -177,6 +178,25 @@ describe('the controller', () => {
     await again.beBorn()
     await call(after.url, 'budgets/site:local', { method: 'PUT', body: JSON.stringify({ rateBps: 50_000 }) })
     await until('a generation beyond what the device has seen', () => again.desired.find((d) => d.gen > 500))
+  })
+
+  test('plans over a broker that is not its own, and goes on when that broker comes back without its memory', async () => {
+    const open = (port: number) =>
+      startBroker({ host: '127.0.0.1', port, controllerPassword: 'secret', passwords: undefined })
+    const broker = await open(0)
+    const brokerUrl = `mqtt://_controller:secret@127.0.0.1:${broker.port}`
+    const { url } = await start(await folder(), { brokerUrl })
+    const device = await FakeDevice.connect(broker.port)
+    await device.beBorn()
+    const { gen } = await until('desired', () => device.desired.at(-1))
+    await broker.close()
+    await until('the loss', async () => ((await call(url, 'health')).json.status === 'degraded' ? true : undefined))
+
+    const again = await open(broker.port)
+    onTestFinished(() => again.close())
+    const later = await FakeDevice.connect(broker.port)
+    expect((await until('desired again', () => later.desired.at(-1))).gen).toBeGreaterThanOrEqual(gen)
+    await until('a question', () => later.commands[0] ?? device.commands[0])
   })
 
   test('asks a device of which it knows no birth to say it again', async () => {
