@@ -42,6 +42,7 @@ export class Outbox {
   #seq = 0
   #spooledTelemetryMs: number | undefined
   #draining: Promise<void> | undefined
+  #isDrainWanted = false
 
   constructor(options: OutboxOptions) {
     this.#options = options
@@ -92,11 +93,19 @@ export class Outbox {
 
   /** Send what waits in the spool, oldest first, while there is a connection. */
   drain(): void {
-    this.#draining ??= this.#drainAll()
-      .catch((error: unknown) => this.#options.log.debug({ reason: describeError(error) }, 'spool waits'))
-      .finally(() => {
-        this.#draining = undefined
-      })
+    this.#isDrainWanted = true
+    this.#draining ??= this.#drainWhileWanted()
+  }
+
+  /** A call while one drain is ending asks for another: otherwise its record would wait for the next event. */
+  async #drainWhileWanted(): Promise<void> {
+    while (this.#isDrainWanted) {
+      this.#isDrainWanted = false
+      await this.#drainAll().catch((error: unknown) =>
+        this.#options.log.debug({ reason: describeError(error) }, 'spool waits'),
+      )
+    }
+    this.#draining = undefined
   }
 
   async #drainAll(): Promise<void> {
