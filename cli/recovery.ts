@@ -19,7 +19,7 @@ export interface Recovery {
 const BUDGET_KEY = 'site:local'
 const BUDGET = { rateBps: 150_000 }
 /** Frames that must have come through after a kill before the fleet counts as whole. */
-const FRAMES_AFTER = 2
+const FRAMES_AFTER = 6
 
 /** A repeatable sequence in [0, 1): Numerical Recipes' generator, good enough to choose moments. */
 function randomSequence(seed: number): () => number {
@@ -104,16 +104,17 @@ export async function measureRecovery(options: {
         const pid = await waitFor(`process "${victim}"`, async () => pidOf(fleet, victim), within)
         process.kill(pid, 'SIGKILL')
         const started = performance.now()
-        await waitFor(
-          `frames after the ${victim} was killed (seed ${options.seed}, kill ${kill})`,
-          async () => {
-            const now = await snapshot(fleet)
-            return now !== undefined && now.frames >= before.frames + FRAMES_AFTER && pidOf(fleet, victim) !== pid
-              ? true
-              : undefined
-          },
-          within,
-        )
+        const what = `after the ${victim} was killed (seed ${options.seed}, kill ${kill})`
+        const isReplaced = async () => {
+          const now = pidOf(fleet, victim)
+          return now !== undefined && now !== pid ? true : undefined
+        }
+        await waitFor(`a new process ${what}`, isReplaced, within)
+        // Telemetry is up to a second old: only what grows from here on was made after the kill.
+        const resumed = await waitFor(`the device ${what}`, () => snapshot(fleet), within)
+        const isFlowing = async () =>
+          ((await snapshot(fleet))?.frames ?? 0) >= resumed.frames + FRAMES_AFTER || undefined
+        await waitFor(`frames ${what}`, isFlowing, within)
         const recovery = { victim, seconds: (performance.now() - started) / 1000 }
         await checkNothingLost(fleet, before)
         recoveries.push(recovery)
