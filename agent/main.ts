@@ -16,7 +16,7 @@ import type { Log } from './log.ts'
 import { Meter } from './meter/meter.ts'
 import { defaultPowerModel } from './meter/power-model.ts'
 import { findRapl, type SystemFiles, systemFiles } from './meter/rapl.ts'
-import { readBoard, readDeviceCpuSeconds } from './meter/read-board.ts'
+import { readBoard, readDeviceCpuSeconds, readOwnCpuSeconds, readRssBytes } from './meter/read-machine.ts'
 import { openSink } from './sink/open-sink.ts'
 import { defaultPlan } from './slot/default-plan.ts'
 import { findRefusal } from './slot/find-refusal.ts'
@@ -56,12 +56,9 @@ const thisMachine: AgentSurroundings = {
   root: '/',
   files: systemFiles,
   workerPath: WORKER_PATH,
-  readOwnCpuSeconds: () => {
-    const { user, system } = process.cpuUsage()
-    return (user + system) / 1e6
-  },
+  readOwnCpuSeconds,
   readDeviceCpuSeconds,
-  readRssBytes: () => process.memoryUsage.rss(),
+  readRssBytes,
 }
 
 interface SlotParts {

@@ -1,11 +1,12 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type AgentConfig, loadConfig } from '@espalier/agent/config'
 import { runAgent } from '@espalier/agent/main'
-import { WorkerSupervisor } from '@espalier/agent/supervisor/worker-supervisor'
+import { WORKER_PATH, WorkerSupervisor } from '@espalier/agent/supervisor/worker-supervisor'
 import { readHeader } from '@espalier/shared/codec/container'
 import { configurationSchema } from '@espalier/shared/configuration'
 import { deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
@@ -29,6 +30,7 @@ import { WebSocketServer } from 'ws'
 import type { z } from 'zod'
 
 const FAMILY = join(import.meta.dirname, '../../models/kodo')
+const AGENT_PROCESS = join(import.meta.dirname, '../../agent/dist/process.js')
 const DEVICE = deviceIdSchema.parse('cam-7')
 const SLOT = slotIdSchema.parse('cam0')
 const WIDTH = 96
@@ -172,6 +174,15 @@ async function startAgent(): Promise<{ config: AgentConfig; stop: () => Promise<
   return { config, stop: resumeAgent(config) }
 }
 
+/** The executable, as an operator runs it. */
+async function startProcess(config: AgentConfig): Promise<ChildProcess> {
+  const path = join(config.dataDir, 'agent.json')
+  await writeFile(path, JSON.stringify(config))
+  const child = spawn(process.execPath, [AGENT_PROCESS, '--config', path], { stdio: 'ignore' })
+  running.push(async () => void child.kill('SIGKILL'))
+  return child
+}
+
 function resumeAgent(config: AgentConfig): () => Promise<void> {
   const stopping = new AbortController()
   const ended = runAgent(config, stopping.signal, pino({ level: 'silent' }), { random: () => 0.05 })
@@ -255,29 +266,31 @@ describe('runAgent()', () => {
     expect(readHeader(ear.frames.at(-1)!.stream).alpha255).toBe(180)
   })
 
-  test('runs the last good desired state without a controller, and replays what it could not say', async () => {
-    const first = await startAgent()
+  test('runs the last good desired state after being killed, with nobody there, and replays what it could not say', async () => {
+    const config = configFor(await mkdtemp(join(home, 'data-')))
+    const killed = await startProcess(config)
     await ear.until('birth', birthSchema)
     await ear.tell('desired', desired(9, { alpha255: 220 }))
     await ear.until('reported', reportedSchema, ({ gen }) => gen === 9)
-    await first.stop()
-    running.length = 0
+    killed.kill('SIGKILL')
+    const lost = await ear.until('state', stateSchema, ({ state }) => state === 'lost')
+    const lostBd = ear.heard('state', stateSchema).at(-1)!.bd
     const { mqttPort } = ear
     await ear.close()
 
-    // No broker, no controller: it works all the same and keeps one event for later.
-    const silent = { ...first.config, slots: [{ ...first.config.slots[0]!, sink: folderIn(first.config.dataDir) }] }
-    resumeAgent(silent)
-    const folder = join(first.config.dataDir, 'streams')
-    while ((await readdir(folder).catch(() => [])).length < 3) await delay(50)
+    // No broker, no controller: it works all the same and keeps telemetry for later.
+    resumeAgent({ ...config, slots: [{ ...config.slots[0]!, sink: folderIn(config.dataDir) }] })
+    while ((await readdir(join(config.dataDir, 'streams')).catch(() => [])).length < 3) await delay(50)
     ear = new FleetEar()
     await ear.open(mqttPort)
     const reported = await ear.until('reported', reportedSchema)
 
+    expect([lost.state, lostBd]).toEqual(['lost', 1])
     expect(reported).toMatchObject({ gen: 9, slots: [{ configuration: { alpha255: 220 } }] })
-    const replayed = await ear.until('telemetry', telemetrySchema)
-    expect(replayed.slots[0]!.slot).toBe(SLOT)
-    expect(ear.heard('state', stateSchema)[0]!.bd).toBe(2)
+    const states = ear.heard('state', stateSchema)
+    expect(states[0]!.bd).toBe(2)
+    // Telemetry that was made before the connection that delivered it.
+    while (!ear.heard('telemetry', telemetrySchema).some(({ seq }) => seq < states[0]!.seq)) await delay(25)
   })
 })
 
@@ -291,7 +304,6 @@ describe('WorkerSupervisor', () => {
 
   async function withWorker(use: (worker: WorkerSupervisor, deaths: string[]) => Promise<void>): Promise<void> {
     const deaths: string[] = []
-    const { WORKER_PATH } = await import('@espalier/agent/supervisor/worker-supervisor')
     const worker = new WorkerSupervisor({
       workerPath: WORKER_PATH,
       familyDir: FAMILY,

@@ -28,3 +28,14 @@ export function readBoard(root: string): BoardDescription {
 export function readDeviceCpuSeconds(): number {
   return cpus().reduce((sum, { times }) => sum + (times.user + times.nice + times.sys + times.irq) / 1000, 0)
 }
+
+/** CPU seconds of this process since it started. */
+export function readOwnCpuSeconds(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1e6
+}
+
+/** Memory of this process that is in RAM. */
+export function readRssBytes(): number {
+  return process.memoryUsage.rss()
+}
