@@ -1,4 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -56,6 +57,8 @@ export async function startLocalFleet(options: LocalFleetOptions): Promise<Local
     familyDir: join(options.familiesDir, 'kodo'),
     // Every three seconds: people watch this one.
     qualityEveryFrames: 15,
+    // Two threads nearly halve a frame's time, and the controller leaves most of a second core idle.
+    threads: Math.min(2, availableParallelism()),
     slots: [
       {
         slot: LOCAL_SLOT,

@@ -69,7 +69,7 @@ export function predictNominal(configuration: Configuration, slot: SlotBirth, ma
   const { width, height, alpha255 } = configuration
   const { stride } = manifest.latent
   const padded = Math.ceil(width / stride) * stride * Math.ceil(height / stride) * stride
-  const latencyS = (padded * variant.encoder.macsPerPixel) / slot.macsPerSecond
+  const coreSeconds = (padded * variant.encoder.macsPerPixel) / slot.macsPerSecond
   const scale = Math.sqrt((width * height) / (slot.source.width * slot.source.height))
   const card = (field: 'bitsPerPixel' | 'psnrDb') =>
     interpolate(
@@ -80,8 +80,8 @@ export function predictNominal(configuration: Configuration, slot: SlotBirth, ma
     )
   return {
     bitsPerFrame: card('bitsPerPixel') * width * height,
-    latencyS,
-    joulesPerFrame: latencyS * DEFAULT_CORE_POWER_W,
+    latencyS: coreSeconds / configuration.threads,
+    joulesPerFrame: coreSeconds * DEFAULT_CORE_POWER_W,
     // Sizes are rounded to multiples of 16: a few rows more or less are not a scale.
     psnrDb: psnr(meanSquaredError(card('psnrDb')) + (scale > 0.9 ? 0 : resizeError(manifest, scale))),
   }
