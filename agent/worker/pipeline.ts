@@ -1,7 +1,7 @@
 import type { Picture, PictureCodec } from '@espalier/shared/codec/picture-codec'
+import { psnrDb } from '@espalier/shared/codec/psnr'
 import type { Configuration } from '@espalier/shared/configuration'
 import type { EncodedFrame } from './messages.ts'
-import { psnrDb } from './psnr.ts'
 import { resizePicture } from './resize-picture.ts'
 
 /** The engine optimises what has run for a while: without these the first frames take several times as long. */

@@ -1,12 +1,12 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Picture, PictureCodec } from '@espalier/shared/codec/picture-codec'
+import { psnrDb } from '@espalier/shared/codec/psnr'
 import { ConfigError } from '@espalier/shared/errors'
 import sharp from 'sharp'
 import { BASELINE_NAMES, type BaselineName, qualitiesOf, runBaseline } from './baselines.ts'
 import { bdRatePct } from './bd-rate.ts'
 import { msSsim } from './ms-ssim.ts'
-import { psnr } from './psnr.ts'
 
 export interface QualityPoint {
   readonly bpp: number
@@ -57,7 +57,7 @@ export async function readPicture(path: string): Promise<Picture> {
 function compare(source: Picture, decoded: Picture, bytes: number): QualityPoint {
   return {
     bpp: (bytes * 8) / (source.width * source.height),
-    psnrDb: psnr(source.rgb, decoded.rgb),
+    psnrDb: psnrDb(source, decoded),
     msSsim: msSsim(source.rgb, decoded.rgb, source.width, source.height),
   }
 }

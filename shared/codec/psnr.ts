@@ -1,4 +1,4 @@
-import type { Picture } from '@espalier/shared/codec/picture-codec'
+import type { Picture } from './picture-codec.ts'
 
 /** Equal pictures have no finite PSNR; sums need one. */
 const MAX_PSNR_DB = 100
