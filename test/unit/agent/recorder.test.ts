@@ -1,6 +1,6 @@
 import { SlotRecorder } from '@espalier/agent/recorder/slot-recorder'
 import { findRefusal } from '@espalier/agent/slot/find-refusal'
-import { psnrDb } from '@espalier/agent/worker/psnr'
+import { psnrDb } from '@espalier/shared/codec/psnr'
 import { configurationSchema } from '@espalier/shared/configuration'
 import { quantile } from '@espalier/shared/histogram'
 import type { Manifest } from '@espalier/shared/manifest/manifest'
