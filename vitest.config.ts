@@ -1,9 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
+// Workspaces are imported as packages, so tests run what was built: `npm test` builds first.
 export default defineConfig({
-  // Tests read the TypeScript sources of the workspaces, not their build output.
-  resolve: { conditions: ['source'] },
-  ssr: { resolve: { conditions: ['source'] } },
   test: {
     include: ['test/**/*.test.ts'],
     testTimeout: 60_000,
