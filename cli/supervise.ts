@@ -31,7 +31,11 @@ export function supervise(program: Program, onLine: (line: string) => void): Sup
   let restarts = 0
 
   const runOnce = async (): Promise<void> => {
-    const running = spawn(process.execPath, [program.script, ...program.args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    // A group of its own: Ctrl-C reaches this process alone, which then ends its programs in order.
+    const running = spawn(process.execPath, [program.script, ...program.args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    })
     child = running
     for (const stream of [running.stdout, running.stderr]) {
       let rest = ''

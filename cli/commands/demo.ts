@@ -70,10 +70,11 @@ async function measurePhase(
   fleet: LocalFleet,
   phase: Phase,
   budget: { rateBps?: number; powerW?: number },
+  signal: AbortSignal,
 ): Promise<PhaseResult & { idleW: number }> {
-  await delay(SETTLE_MS)
+  await delay(SETTLE_MS, undefined, { signal })
   const before = await getTotals(fleet.url, LOCAL_DEVICE)
-  await delay(MEASURE_MS)
+  await delay(MEASURE_MS, undefined, { signal })
   const after = await getTotals(fleet.url, LOCAL_DEVICE)
   const [device] = await getDevices(fleet.url)
   const measured = difference(after, before)
@@ -111,11 +112,10 @@ export async function runDemo(onPhase: (result: PhaseResult) => void, signal: Ab
     const phases: PhaseResult[] = []
     let ample = { rateBps: 0, powerW: 0 }
     for (const phase of PHASES) {
-      signal.throwIfAborted()
       const budget = phase.budgets(ample)
       await setBudget(fleet.url, 'site:local', budget.rateBps === undefined ? {} : { rateBps: budget.rateBps })
       await setBudget(fleet.url, 'fleet', budget.powerW === undefined ? {} : { powerW: budget.powerW })
-      const { idleW, ...result } = await measurePhase(fleet, phase, budget)
+      const { idleW, ...result } = await measurePhase(fleet, phase, budget, signal)
       if (phase.name === 'ample') {
         const powerW = idleW + POWER_SHARE * (result.powerW - idleW)
         ample = { rateBps: result.measuredBps, powerW: Math.ceil(powerW * 1000) / 1000 }
@@ -150,10 +150,17 @@ const row = (cells: readonly string[]): string =>
 
 async function demo({ json }: { json?: true }): Promise<void> {
   const stopping = new AbortController()
-  process.once('SIGINT', () => stopping.abort())
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => stopping.abort())
   process.stderr.write(`${row(COLUMNS.map(([title]) => title))}\n`)
   const onPhase = (phase: PhaseResult) => process.stderr.write(`${row(COLUMNS.map(([, , cell]) => cell(phase)))}\n`)
-  const result = await runDemo(onPhase, stopping.signal)
+  const result = await runDemo(onPhase, stopping.signal).catch((error: unknown) => {
+    if (!stopping.signal.aborted) throw error
+    return undefined
+  })
+  if (result === undefined) {
+    process.exitCode = 1
+    return
+  }
   if (json) process.stdout.write(`${JSON.stringify(result, undefined, 2)}\n`)
   else process.stdout.write(`${result.frames} frames, ${result.dropped} dropped, ${result.swaps} swaps\n`)
   const isOver = ({ uplinkBudgetBps, measuredBps, powerBudgetW, powerW }: PhaseResult): boolean =>
