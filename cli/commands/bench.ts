@@ -52,7 +52,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       process.stderr.write(`SKIPPED codec: "${kodak}" is absent; set ESPALIER_DATA to a folder with kodak/\n`)
       return undefined
     }
-    const evaluation = await evaluateFolder(kodak, { alphas: DEFAULT_ALPHAS, family: DEFAULT_FAMILY_DIR, threads: 1 })
+    const evaluation = await evaluateFolder(kodak, { alphas: DEFAULT_ALPHAS, family: DEFAULT_FAMILY_DIR, threads: 2 })
     return {
       checks: [atMost('BD-rate against JPEG 4:2:0 on Kodak', evaluation.bdRatePct.jpeg420, -30, '%')],
       details: evaluation,

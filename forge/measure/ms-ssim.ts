@@ -12,31 +12,33 @@ interface Plane {
   readonly values: Float32Array
 }
 
-const KERNEL = (() => {
-  const raw = Float32Array.from({ length: WINDOW }, (_, i) =>
-    Math.exp(-((i - (WINDOW - 1) / 2) ** 2) / (2 * SIGMA ** 2)),
-  )
+/** The window is symmetric: its outermost weight first, its middle last. */
+const [K0, K1, K2, K3, K4, K5] = (() => {
+  const raw = Array.from({ length: WINDOW }, (_, i) => Math.exp(-((i - (WINDOW - 1) / 2) ** 2) / (2 * SIGMA ** 2)))
   const total = raw.reduce((sum, value) => sum + value, 0)
-  return raw.map((value) => value / total)
+  return raw.slice(0, 6).map((value) => value / total) as [number, number, number, number, number, number]
 })()
+
+/** Eleven samples `step` apart, weighted: written out, because a loop over taps takes three times as long. */
+function window(v: Float32Array, at: number, step: number): number {
+  return (
+    K0 * (v[at]! + v[at + 10 * step]!) +
+    K1 * (v[at + step]! + v[at + 9 * step]!) +
+    K2 * (v[at + 2 * step]! + v[at + 8 * step]!) +
+    K3 * (v[at + 3 * step]! + v[at + 7 * step]!) +
+    K4 * (v[at + 4 * step]! + v[at + 6 * step]!) +
+    K5 * v[at + 5 * step]!
+  )
+}
 
 /** Gaussian window at every place where it fits whole. */
 function blur({ width, height, values }: Plane): Plane {
   const [outWidth, outHeight] = [width - WINDOW + 1, height - WINDOW + 1]
   const rows = new Float32Array(outWidth * height)
   for (let y = 0; y < height; y++)
-    for (let x = 0; x < outWidth; x++) {
-      let sum = 0
-      for (let k = 0; k < WINDOW; k++) sum += KERNEL[k]! * values[y * width + x + k]!
-      rows[y * outWidth + x] = sum
-    }
+    for (let x = 0; x < outWidth; x++) rows[y * outWidth + x] = window(values, y * width + x, 1)
   const out = new Float32Array(outWidth * outHeight)
-  for (let y = 0; y < outHeight; y++)
-    for (let x = 0; x < outWidth; x++) {
-      let sum = 0
-      for (let k = 0; k < WINDOW; k++) sum += KERNEL[k]! * rows[(y + k) * outWidth + x]!
-      out[y * outWidth + x] = sum
-    }
+  for (let i = 0; i < out.length; i++) out[i] = window(rows, i, outWidth)
   return { width: outWidth, height: outHeight, values: out }
 }
 
@@ -51,7 +53,11 @@ function halve({ width, height, values }: Plane): Plane {
   return { width: w, height: h, values: out }
 }
 
-const multiply = (a: Plane, b: Plane): Plane => ({ ...a, values: a.values.map((value, i) => value * b.values[i]!) })
+function multiply(a: Plane, b: Plane): Plane {
+  const values = new Float32Array(a.values.length)
+  for (let i = 0; i < values.length; i++) values[i] = a.values[i]! * b.values[i]!
+  return { ...a, values }
+}
 
 /** Mean luminance term and mean contrast-structure term at one scale. */
 function similarity(a: Plane, b: Plane): { luminance: number; structure: number } {

@@ -9,5 +9,9 @@ const KILLS = 20
 test('killing worker, agent and controller at 20 random moments each loses no committed state', async () => {
   const modelsDir = join(import.meta.dirname, '../../models')
   const recoveries = await measureRecovery({ kills: KILLS, seed: 2, modelsDir, limitMs: LIMIT_MS })
+  for (const victim of VICTIMS) {
+    const seconds = recoveries.filter((r) => r.victim === victim).map((r) => r.seconds)
+    console.info(`${victim}: ${seconds.length} kills, worst recovery ${Math.max(...seconds).toFixed(1)} s`)
+  }
   expect(recoveries).toHaveLength(KILLS * VICTIMS.length)
 }, 900_000)
