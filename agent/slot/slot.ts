@@ -16,7 +16,7 @@ import type { PictureStream, SourceFrame } from '../source/source.ts'
 import type { WorkerJob, WorkerSupervisor } from '../supervisor/worker-supervisor.ts'
 
 /** More would only add latency: a slot that is too slow stays too slow. */
-const QUEUE_CAPACITY = 2
+const QUEUE_CAPACITY = 3
 /** So many deaths without a frame between them are no accident. */
 const FAILED_AFTER_DEATHS = 3
 const FIRST_REOPEN_MS = 1000
@@ -157,7 +157,7 @@ export class Slot {
       await supervisor.ready(signal)
       const frame = await this.#queue.take(signal)
       const configuration = this.#governor.decide(clock.monotonicMs())
-      const measureQuality = this.#recorder.frames % qualityEveryFrames === 0
+      const measureQuality = this.#recorder.frames % qualityEveryFrames === qualityEveryFrames - 1
       const job = await this.#encode(frame, configuration, measureQuality)
       if (job === undefined) continue
       await this.#deliver(frame, configuration, job)

@@ -29,6 +29,12 @@ const FRAME_OVERHEAD_BITS = 8 * 30
 /** A busy core of a small board, until telemetry says more. */
 export const DEFAULT_CORE_POWER_W = 4
 /**
+ * Reading, moving, resizing and entropy coding a frame cost about as much as this many multiply-accumulates for
+ * each pixel of the source, whatever size is encoded: 60 ms beside 20 (256 x 144) or 80 (512 x 288) of the network
+ * with two threads on the machine of docs/results. Without it a small size makes a large one look too slow.
+ */
+const OVERHEAD_MACS_PER_SOURCE_PIXEL = 3300
+/**
  * Variance (log) by which a configuration that was not observed may differ from the one that was: cards are
  * measured on reference photos, and the rate falls with alpha a little differently on other content.
  */
@@ -70,6 +76,7 @@ export function predictNominal(configuration: Configuration, slot: SlotBirth, ma
   const { stride } = manifest.latent
   const padded = Math.ceil(width / stride) * stride * Math.ceil(height / stride) * stride
   const coreSeconds = (padded * variant.encoder.macsPerPixel) / slot.macsPerSecond
+  const overheadS = (slot.source.width * slot.source.height * OVERHEAD_MACS_PER_SOURCE_PIXEL) / slot.macsPerSecond
   const scale = Math.sqrt((width * height) / (slot.source.width * slot.source.height))
   const card = (field: 'bitsPerPixel' | 'psnrDb') =>
     interpolate(
@@ -80,7 +87,7 @@ export function predictNominal(configuration: Configuration, slot: SlotBirth, ma
     )
   return {
     bitsPerFrame: card('bitsPerPixel') * width * height,
-    latencyS: coreSeconds / configuration.threads,
+    latencyS: coreSeconds / configuration.threads + overheadS,
     joulesPerFrame: coreSeconds * DEFAULT_CORE_POWER_W,
     // Sizes are rounded to multiples of 16: a few rows more or less are not a scale.
     psnrDb: psnr(meanSquaredError(card('psnrDb')) + (scale > 0.9 ? 0 : resizeError(manifest, scale))),
