@@ -1,5 +1,8 @@
 // The page reads the API once a second and whenever the controller says that something changed.
 const REFRESH_MS = 1000
+/** Decoding a picture takes the controller part of a second: it may spend a tenth of a core on being watched. */
+const PICTURE_SHARE = 0.1
+const PICTURE_MS = 3000
 const HISTORY = 120
 
 const byId = (id) => document.getElementById(id)
@@ -56,20 +59,25 @@ function drawSpark(svg, values, limit, name) {
 function showFrame(card, device, slot) {
   const sequence = slot.uplink?.sequence
   const image = card.querySelector('img')
-  if (sequence === undefined || card.loading || card.sequence === sequence) return
+  const started = performance.now()
+  if (sequence === undefined || card.loading || card.sequence === sequence || started < (card.nextPictureMs ?? 0))
+    return
   card.loading = true
+  const finish = () => {
+    const now = performance.now()
+    card.loading = false
+    card.nextPictureMs = now + Math.max(PICTURE_MS, (now - started) * (1 / PICTURE_SHARE - 1))
+  }
   const next = new Image()
   next.onload = () => {
-    card.loading = false
+    finish()
     card.sequence = sequence
     image.src = next.src
     image.alt = `Last decoded frame of ${device.id}/${slot.slot}`
     image.hidden = false
     card.querySelector('.picture span').hidden = true
   }
-  next.onerror = () => {
-    card.loading = false
-  }
+  next.onerror = finish
   next.src = `/api/v1/devices/${device.id}/slots/${slot.slot}/frame.png?sequence=${sequence}`
 }
 
