@@ -150,7 +150,7 @@ const row = (cells: readonly string[]): string =>
 
 async function demo({ json }: { json?: true }): Promise<void> {
   const stopping = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => stopping.abort())
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopping.abort())
   process.stderr.write(`${row(COLUMNS.map(([title]) => title))}\n`)
   const onPhase = (phase: PhaseResult) => process.stderr.write(`${row(COLUMNS.map(([, , cell]) => cell(phase)))}\n`)
   const result = await runDemo(onPhase, stopping.signal).catch((error: unknown) => {

@@ -43,7 +43,7 @@ async function showLines(fleet: LocalFleet, signal: AbortSignal): Promise<void> 
 
 async function up(options: { port: number; mqttPort: number; data: string; frameRate: string }): Promise<void> {
   const stopping = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => stopping.abort())
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopping.abort())
   const fleet = await startLocalFleet({
     dataDir: options.data,
     familiesDir: MODELS_DIR,
