@@ -2,7 +2,7 @@ import { describeError } from '@espalier/shared/errors'
 import { formatPower, formatRate, parsePower, parseRate } from '@espalier/shared/units'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { z } from 'zod'
-import { callApi, getDevices } from '../fleet-api.ts'
+import { callApi, getBudgets, getDevices } from '../fleet-api.ts'
 
 interface FleetOptions {
   readonly api: string
@@ -36,9 +36,6 @@ const planSchema = z.object({
     z.object({ device: z.string(), slot: z.string(), why: z.object({ chosen: z.string(), binding: z.string() }) }),
   ),
   alarms: z.array(z.object({ message: z.string() })),
-})
-const budgetsSchema = z.object({
-  budgets: z.array(z.object({ key: z.string(), rateBps: z.number().optional(), powerW: z.number().optional() })),
 })
 
 const NONE = '-'
@@ -158,7 +155,7 @@ async function showWhy(device: string, options: FleetOptions): Promise<void> {
 async function showBudgets(options: FleetOptions): Promise<void> {
   await show(
     options,
-    async () => budgetsSchema.parse(await callApi(options.api, 'budgets')),
+    async () => ({ budgets: await getBudgets(options.api) }),
     ({ budgets }) =>
       budgets.length === 0
         ? 'no budgets: every slot runs its best configuration'

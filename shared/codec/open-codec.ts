@@ -8,7 +8,7 @@ import { ContextModel } from './context-model.ts'
 import type { EncodedPicture, Picture, PictureCodec } from './picture-codec.ts'
 import { Weights } from './weights.ts'
 
-/** Position of "no variant known" in a stream's header. */
+/** Position in the manifest of the one adapter set that alpha scales. */
 const ADAPTER_INDEX = 0
 
 interface OpenGraph {
