@@ -26,6 +26,8 @@ const slotConfigSchema = z.strictObject({
   sink: sinkSchema.default({ kind: 'uplink' }),
   weight: z.number().min(0).max(1000).default(1),
   minPsnrDb: z.number().min(0).max(100).optional(),
+  /** Seconds between frames that stand alone, at most; 0 makes every frame one. */
+  keyFrameEveryS: z.number().min(0).max(3600).default(10),
 })
 export type SlotConfig = z.infer<typeof slotConfigSchema>
 
@@ -140,7 +142,7 @@ export const SETTINGS = [
     schema: slotsSchema,
     unit: 'list',
     form: 'json',
-    sentence: 'What this device sees and where it sends it: slot, source, sink, weight, minPsnrDb.',
+    sentence: 'What this device sees and where it sends it: slot, source, sink, weight, minPsnrDb, keyFrameEveryS.',
   }),
   setting({
     key: 'power',

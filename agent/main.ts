@@ -382,9 +382,15 @@ class Agent {
         for (const { supervisor } of this.#parts.values()) supervisor.restart()
         return { result: 'done' }
       case 'snapshot': {
-        const stream = this.#parts.get(command.slot)?.slot.lastStream
+        const stream = this.#parts.get(command.slot)?.slot.lastKeyStream
         if (stream === undefined) return { result: 'rejected', reason: `no frame of slot "${command.slot}" yet` }
         writeAtomically(join(this.#config.dataDir, 'snapshots', `${command.slot}.esp`), stream)
+        return { result: 'done' }
+      }
+      case 'key-frame': {
+        const slot = this.#parts.get(command.slot)?.slot
+        if (slot === undefined) return { result: 'rejected', reason: `no slot "${command.slot}"` }
+        slot.requestKeyFrame()
         return { result: 'done' }
       }
     }

@@ -14,6 +14,7 @@ import type { Sink } from '../sink/sink.ts'
 import { makeDecimator, playFrames } from '../source/frames.ts'
 import type { PictureStream, SourceFrame } from '../source/source.ts'
 import type { WorkerJob, WorkerSupervisor } from '../supervisor/worker-supervisor.ts'
+import { KeyFrameRule } from './key-frame-rule.ts'
 
 /** More would only add latency: a slot that is too slow stays too slow. */
 const QUEUE_CAPACITY = 3
@@ -46,11 +47,13 @@ export class Slot {
   readonly #isTaken = makeDecimator()
   #refusal: string | undefined
   #failure: string | undefined
-  #lastStream: Uint8Array | undefined
+  #lastKeyStream: Uint8Array | undefined
+  readonly #keyFrames: KeyFrameRule
 
   constructor(options: SlotOptions) {
     this.#options = options
     const { manifest, plan, clock } = options
+    this.#keyFrames = new KeyFrameRule(options.config.keyFrameEveryS)
     this.#governor = new Governor(plan, clock.monotonicMs(), (configuration, ladder) => {
       const variant = manifest.variants.find(({ id }) => id === configuration.variant) ?? manifest.variants[0]!
       return expectedRateBps(configuration, ladder, variant.card)
@@ -65,9 +68,14 @@ export class Slot {
     return this.#options.stream
   }
 
-  /** The newest stream, for a snapshot. */
-  get lastStream(): Uint8Array | undefined {
-    return this.#lastStream
+  /** The newest stream that stands alone, for a snapshot. */
+  get lastKeyStream(): Uint8Array | undefined {
+    return this.#lastKeyStream
+  }
+
+  /** Make the next frame one that stands alone. */
+  requestKeyFrame(): void {
+    this.#keyFrames.request()
   }
 
   /** Run another plan from the next frame on. */
@@ -173,7 +181,8 @@ export class Slot {
     measureQuality: boolean,
   ): Promise<WorkerJob | undefined> {
     try {
-      const job = await this.#options.supervisor.encode(frame.picture, configuration, measureQuality)
+      const keyFrame = this.#keyFrames.isDue(this.#options.clock.monotonicMs())
+      const job = await this.#options.supervisor.encode(frame.picture, configuration, { keyFrame, measureQuality })
       this.#failure = undefined
       return job
     } catch (error) {
@@ -185,11 +194,12 @@ export class Slot {
     }
   }
 
-  async #deliver(frame: SourceFrame, configuration: Configuration, { stream }: WorkerJob): Promise<void> {
+  async #deliver(frame: SourceFrame, configuration: Configuration, { stream, frameKind }: WorkerJob): Promise<void> {
     const { clock, sink } = this.#options
     const atMs = clock.monotonicMs()
     const isSent = await sink.send({ sequence: this.#recorder.frames, capturedWallMs: frame.capturedWallMs, stream })
-    this.#lastStream = stream
+    this.#keyFrames.record({ atMs, frameKind, isSent })
+    if (frameKind === 'key') this.#lastKeyStream = stream
     const bits = stream.byteLength * 8
     const latencyMs = clock.monotonicMs() - frame.arrivedMs
     const isMissed = this.#recorder.recordFrame({ configuration, bits, latencyMs, isSent })

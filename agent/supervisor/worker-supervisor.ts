@@ -125,7 +125,11 @@ export class WorkerSupervisor {
    * @throws {TransportError} If the worker dies or hangs before the stream is there; the next worker can be asked.
    * @throws {ModelError} If the worker lives but cannot encode this frame.
    */
-  encode(picture: Picture, configuration: Configuration, measureQuality: boolean): Promise<WorkerJob> {
+  encode(
+    picture: Picture,
+    configuration: Configuration,
+    { keyFrame, measureQuality }: { keyFrame: boolean; measureQuality: boolean },
+  ): Promise<WorkerJob> {
     const running = this.#running
     if (running === undefined || this.#pending !== undefined)
       return Promise.reject(new TransportError('Cannot encode frame: no worker is free', { retryable: true }))
@@ -150,7 +154,7 @@ export class WorkerSupervisor {
             this.#backOff.reset()
             if (measureQuality) deadline.refresh()
             else finish(undefined)
-            resolve({ stream: reply.stream, timings: reply.timings, quality })
+            resolve({ stream: reply.stream, frameKind: reply.frameKind, timings: reply.timings, quality })
           } else if (reply.kind === 'quality') {
             finish(reply.psnrDb)
           } else {
@@ -163,7 +167,7 @@ export class WorkerSupervisor {
           reject(error)
         },
       }
-      const request: WorkerRequest = { kind: 'encode', id, picture, configuration, measureQuality }
+      const request: WorkerRequest = { kind: 'encode', id, picture, configuration, keyFrame, measureQuality }
       // A failing send means a dying child: its exit rejects the job.
       running.child.send(request, () => undefined)
     })

@@ -1,3 +1,4 @@
+import type { FrameKind } from '@espalier/shared/codec/container'
 import type { Picture } from '@espalier/shared/codec/picture-codec'
 import type { Configuration } from '@espalier/shared/configuration'
 
@@ -15,6 +16,8 @@ export type WorkerRequest =
       readonly id: number
       readonly picture: Picture
       readonly configuration: Configuration
+      /** Make a frame that stands alone. */
+      readonly keyFrame: boolean
       /** Decode the stream again afterwards and compare it with the picture. */
       readonly measureQuality: boolean
     }
@@ -28,6 +31,7 @@ export interface WorkerCpu {
 
 export interface EncodedFrame {
   readonly stream: Uint8Array
+  readonly frameKind: FrameKind
   readonly timings: { readonly resizeMs: number; readonly networkMs: number; readonly entropyMs: number }
 }
 

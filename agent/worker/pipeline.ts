@@ -1,4 +1,4 @@
-import type { Picture, PictureCodec } from '@espalier/shared/codec/picture-codec'
+import type { FrameReference, Picture, PictureCodec } from '@espalier/shared/codec/picture-codec'
 import { psnrDb } from '@espalier/shared/codec/psnr'
 import type { Configuration } from '@espalier/shared/configuration'
 import type { EncodedFrame } from './messages.ts'
@@ -13,22 +13,35 @@ const BENCHMARK_RUNS = 6
 /** One slot's way from a source picture to a stream. Calls must not overlap. */
 export class Pipeline {
   readonly #codec: PictureCodec
+  /** The newest frame, for the next to follow, and the one that it follows itself. */
+  #last: FrameReference | undefined
+  #before: FrameReference | undefined
 
   constructor(codec: PictureCodec) {
     this.#codec = codec
   }
 
-  async encode(picture: Picture, configuration: Configuration): Promise<EncodedFrame> {
+  /** @param isKey The frame must stand alone; otherwise it follows the last one where that saves bits. */
+  async encode(picture: Picture, configuration: Configuration, isKey: boolean): Promise<EncodedFrame> {
     const started = performance.now()
     const resized = await resizePicture(picture, configuration)
     const resizeMs = performance.now() - started
-    const { stream, timings } = await this.#codec.encode(resized, configuration)
-    return { stream, timings: { resizeMs, ...timings } }
+    const { variant, alpha255 } = configuration
+    const reference = isKey ? undefined : this.#last
+    const { stream, frameKind, timings, ...encoded } = await this.#codec.encode(resized, {
+      variant,
+      alpha255,
+      reference,
+    })
+    this.#before = reference
+    this.#last = encoded.reference
+    return { stream, frameKind, timings: { resizeMs, ...timings } }
   }
 
-  /** Decibels of what a receiver sees, at the size of the source, against what the source gave. */
+  /** Of the newest stream only: decibels of what a receiver sees, at the size of the source, against what the source gave. */
   async measureQuality(stream: Uint8Array, picture: Picture): Promise<number> {
-    return psnrDb(await resizePicture(await this.#codec.decode(stream), picture), picture)
+    const decoded = await this.#codec.decode(stream, { reference: this.#before })
+    return psnrDb(await resizePicture(decoded, picture), picture)
   }
 
   /** Run encoder and decoder, so that no frame pays for opening them. */

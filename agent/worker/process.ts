@@ -22,7 +22,7 @@ function reply(message: WorkerReply): void {
 async function encode(request: Extract<WorkerRequest, { kind: 'encode' }>): Promise<void> {
   if (pipeline === undefined) throw new InvariantError(`Cannot encode frame ${request.id}: the worker was not started`)
   const before = usedUs()
-  const encoded = await pipeline.encode(request.picture, request.configuration).finally(() => {
+  const encoded = await pipeline.encode(request.picture, request.configuration, request.keyFrame).finally(() => {
     slotUs += usedUs() - before
   })
   reply({ kind: 'encoded', id: request.id, cpu: cpu(), ...encoded })

@@ -1,4 +1,7 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type Evaluation, evaluate, listPictures } from '@espalier/forge/measure/evaluate'
+import { plotEvaluation } from '@espalier/forge/measure/plot'
 import { openFamilyCodec } from '@espalier/shared/codec/open-codec'
 import { type Command, InvalidArgumentError } from 'commander'
 import { startProgress } from '../progress.ts'
@@ -15,14 +18,14 @@ function parseThreads(text: string): number {
 /** Run the evaluation with its progress shown. */
 export async function evaluateFolder(
   folder: string,
-  options: { alphas: readonly number[]; family: string; threads: number },
+  options: { alphas: readonly number[]; family: string; threads: number; variants?: readonly string[] },
 ): Promise<Evaluation> {
   const files = await listPictures(folder)
   const codec = await openFamilyCodec(options.family, { threads: options.threads })
   const progress = startProgress('evaluating')
   try {
     return await evaluate(codec, files, {
-      variants: codec.manifest.variants.map(({ id }) => id),
+      variants: options.variants ?? codec.manifest.variants.map(({ id }) => id),
       alphas: options.alphas,
       onProgress: progress.update,
     })
@@ -30,6 +33,12 @@ export async function evaluateFolder(
     progress.stop()
     await codec.close()
   }
+}
+
+/** Draw an evaluation into a folder. */
+export async function writePlots(folder: string, evaluation: Evaluation): Promise<void> {
+  await mkdir(folder, { recursive: true })
+  for (const [name, svg] of Object.entries(plotEvaluation(evaluation))) await writeFile(join(folder, name), svg)
 }
 
 function printTable({ images, points, baselines, bdRatePct }: Evaluation): void {
@@ -47,16 +56,27 @@ function printTable({ images, points, baselines, bdRatePct }: Evaluation): void 
       ),
     ),
     ...Object.entries(baselines).flatMap(([name, curve]) => curve.map((p) => line(name, '', p))),
-    ...Object.entries(bdRatePct).map(([name, rate]) => `BD-rate against ${name}: ${rate.toFixed(1)} %`),
+    'BD-rate, %  '.padEnd(12) +
+      Object.keys(Object.values(bdRatePct)[0] ?? {})
+        .map((name) => name.padStart(9))
+        .join(''),
+    ...Object.entries(bdRatePct).map(
+      ([variant, rates]) =>
+        variant.padEnd(12) +
+        Object.values(rates)
+          .map((rate) => (rate === null ? '-' : rate.toFixed(1)).padStart(9))
+          .join(''),
+    ),
   ]
   process.stdout.write(`${rows.join('\n')}\n`)
 }
 
 async function run(
   folder: string,
-  options: { alphas: number[]; json?: true; family: string; threads: number },
+  options: { alphas: number[]; json?: true; family: string; threads: number; variants?: string[]; plots?: string },
 ): Promise<void> {
   const evaluation = await evaluateFolder(folder, options)
+  if (options.plots !== undefined) await writePlots(options.plots, evaluation)
   if (options.json) process.stdout.write(`${JSON.stringify(evaluation, undefined, 2)}\n`)
   else printTable(evaluation)
 }
@@ -70,6 +90,10 @@ export function registerEvalCommand(program: Command): void {
     .argument('<folder>', 'pictures; sides of at least 176 pixels')
     .option('--alphas <list>', 'alphas, separated by commas', parseAlphas, DEFAULT_ALPHAS)
     .option('--threads <n>', 'WASM threads', parseThreads, 1)
+    .option('--variants <list>', 'encoders, separated by commas; all unless told otherwise', (text: string) =>
+      text.split(','),
+    )
+    .option('--plots <folder>', 'draw rate, quality and cost as SVG files into it')
     .option('--json', 'print one JSON document')
     .addOption(familyOption())
     .action(run)

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
-import { EspalierError, IntegrityError, MessageError, StoreError } from '@espalier/shared/errors'
-import { deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
+import { describeError, EspalierError, IntegrityError, MessageError, StoreError } from '@espalier/shared/errors'
+import { type DeviceId, deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
 import fastifyStatic from '@fastify/static'
 import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
@@ -66,6 +66,8 @@ export interface AppOptions extends ViewSources {
 /** Larger uplink messages are refused: a frame is a fraction of this. */
 const MAX_FRAME_BYTES = 4 * 1024 * 1024
 const HISTORY = 20
+/** A device that was asked answers with its next frame: asking faster than this only repeats it. */
+const KEY_FRAME_REQUEST_EVERY_MS = 2000
 // The folder lies beside package.json; this file runs from `api/` and from `dist/api/`.
 const WEB = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../web' : '../../web', import.meta.url))
 
@@ -235,10 +237,12 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       const device = find(request.params.id)
       const { slot } = request.params
       const key = `${device.id}/${slot}`
-      const frame = streams.last(key)
+      const chain = streams.chain(key)
       const family = families.get(device.birth?.slots.find((s) => s.slot === slot)?.family ?? '')
-      if (frame === undefined || family === undefined) throw notFound('a frame of', key, [])
-      const png = await options.decoder.decode(key, family.directory, frame)
+      if (family === undefined || (chain.length === 0 && !streams.isBroken(key))) throw notFound('a frame of', key, [])
+      if (streams.isBroken(key))
+        throw new IntegrityError(`Cannot show frame of "${key}": it is damaged or follows a frame that never came`)
+      const png = await options.decoder.decode(key, family.directory, chain)
       return reply.type('image/png').header('cache-control', 'no-store').send(Buffer.from(png))
     },
   )
@@ -332,6 +336,18 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
 
   api.get('/events', { schema: { hide: true } }, (_request, reply) => streamEvents(reply, events, closing.signal))
 
+  const askedMs = new Map<string, number>()
+  const askForKeyFrame = (device: DeviceId, slot: string): void => {
+    const nowMs = clock.monotonicMs()
+    if (nowMs - (askedMs.get(`${device}/${slot}`) ?? -Infinity) < KEY_FRAME_REQUEST_EVERY_MS) return
+    askedMs.set(`${device}/${slot}`, nowMs)
+    options
+      .link()
+      .sendCommand(device, { kind: 'key-frame', slot: slotIdSchema.parse(slot) })
+      .catch((error: unknown) =>
+        options.log.warn({ device, slot, reason: describeError(error) }, 'no key frame asked for'),
+      )
+  }
   const uplinkParams = z.object({ device: deviceIdSchema, slot: slotIdSchema })
   api.get(
     '/uplink/:device/:slot',
@@ -340,7 +356,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       const { device, slot } = request.params as z.infer<typeof uplinkParams>
       socket.on('message', (data: Buffer) => {
         try {
-          streams.accept(`${device}/${slot}`, data)
+          if (!streams.accept(`${device}/${slot}`, data)) askForKeyFrame(device, slot)
         } catch (error) {
           if (!(error instanceof MessageError)) throw error
           options.log.warn({ device, slot, reason: error.message }, 'uplink frame dropped')

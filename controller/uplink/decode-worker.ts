@@ -1,6 +1,7 @@
 import { parentPort } from 'node:worker_threads'
+import { readCrc } from '@espalier/shared/codec/container'
 import { openFamilyCodec } from '@espalier/shared/codec/open-codec'
-import type { PictureCodec } from '@espalier/shared/codec/picture-codec'
+import type { FrameReference, PictureCodec } from '@espalier/shared/codec/picture-codec'
 import { describeError } from '@espalier/shared/errors'
 import sharp from 'sharp'
 import type { DecodeAnswer, DecodeRequest } from './decoder.ts'
@@ -8,10 +9,23 @@ import type { DecodeAnswer, DecodeRequest } from './decoder.ts'
 /** Runs in a worker thread: inference blocks the thread that it runs on. */
 const codecs = new Map<string, Promise<PictureCodec>>()
 
-async function decode({ directory, stream }: DecodeRequest): Promise<Uint8Array> {
+/** The last frame decoded of each slot: a chain that goes on from it need not be read from its start. */
+const references = new Map<string, FrameReference>()
+
+async function decode({ key, directory, streams }: DecodeRequest): Promise<Uint8Array> {
   const opening = codecs.get(directory) ?? openFamilyCodec(directory, { threads: 1 })
   codecs.set(directory, opening)
-  const { width, height, rgb } = await (await opening).decode(stream)
+  const codec = await opening
+  const known = references.get(key)
+  const before = streams.slice(0, -1)
+  const at = before.findLastIndex((stream) => readCrc(stream) === known?.crc)
+  let reference = at === -1 ? undefined : known
+  for (const stream of before.slice(at + 1)) reference = codec.decodeSymbols(stream, { reference }).reference
+  // A page shows many small pictures: the light decoder is good enough, and leaves the machine to others.
+  const decoder = codec.manifest.decoders.light === undefined ? 'full' : 'light'
+  const decoded = await codec.decode(streams.at(-1)!, { reference, decoder })
+  references.set(key, decoded.reference)
+  const { width, height, rgb } = decoded
   const png = await sharp(rgb, { raw: { width, height, channels: 3 } })
     .png({ compressionLevel: 3 })
     .toBuffer()

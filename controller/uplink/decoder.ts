@@ -4,9 +4,12 @@ import type { UplinkFrame } from '@espalier/shared/messages/uplink'
 
 export interface DecodeRequest {
   readonly id: number
+  /** Whose frames: what was decoded last is kept for the next. */
+  readonly key: string
   /** Folder of the family. */
   readonly directory: string
-  readonly stream: Uint8Array
+  /** A key frame and what follows it; the last is wanted. */
+  readonly streams: readonly Uint8Array[]
 }
 
 export type DecodeAnswer =
@@ -16,12 +19,12 @@ export type DecodeAnswer =
 /** Decodes on demand in a thread of its own, so that MQTT and the API never wait for it. */
 export interface Decoder {
   /**
-   * The frame as PNG. A slot has one decoding at a time: requests that come meanwhile share it, even if a newer frame
+   * The last frame of a chain as PNG. A slot has one decoding at a time: requests that come meanwhile share it, even if a newer frame
    * is there already. The answer is kept until it is asked for another frame.
    *
    * @throws {IntegrityError} If the stream is not one of this family.
    */
-  decode(key: string, directory: string, frame: UplinkFrame): Promise<Uint8Array>
+  decode(key: string, directory: string, chain: readonly UplinkFrame[]): Promise<Uint8Array>
   close(): Promise<void>
 }
 
@@ -58,12 +61,13 @@ export function createDecoder(): Decoder {
   }
 
   return {
-    decode(key, directory, frame) {
+    decode(key, directory, chain) {
+      const frame = chain.at(-1)!
       const known = kept.get(key)
       if (known !== undefined && (known.frame === frame || !known.isDone)) return known.png
       worker ??= start()
       const id = nextId++
-      const request: DecodeRequest = { id, directory, stream: frame.stream }
+      const request: DecodeRequest = { id, key, directory, streams: chain.map(({ stream }) => stream) }
       const png = new Promise<Uint8Array>((resolve, reject) => waiting.set(id, { resolve, reject }))
       worker.postMessage(request)
       const entry = { frame, png, isDone: false }

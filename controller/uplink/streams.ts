@@ -1,10 +1,18 @@
 import type { Clock } from '@espalier/shared/clock'
+import { readHeader } from '@espalier/shared/codec/container'
+import { IntegrityError } from '@espalier/shared/errors'
 import { decodeUplinkFrame, type UplinkFrame } from '@espalier/shared/messages/uplink'
 
 const WINDOW_MS = 10_000
+/** Nobody waits for more frames than this to be decoded before the one that is wanted. */
+const MAX_CHAIN = 1500
 
 interface SlotStream {
   last: UplinkFrame
+  /** The newest frame that can be decoded, behind all that it follows, from a key frame on. */
+  chain: UplinkFrame[]
+  /** Checksum that names the chain's last stream. */
+  chainCrc: number | undefined
   frames: number
   /** Sequence numbers that never came. */
   missing: number
@@ -37,13 +45,24 @@ export class Streams {
 
   /**
    * @param message A whole uplink message; copied.
+   * @returns False where the frame is of no use without a key frame: it is damaged, or follows one that never came.
    * @throws {MessageError} If it has no header.
    */
-  accept(key: string, message: Uint8Array): void {
+  accept(key: string, message: Uint8Array): boolean {
     const frame = decodeUplinkFrame(message.slice())
     const atMs = this.#clock.monotonicMs()
     const known = this.#slots.get(key)
-    const slot = known ?? { last: frame, frames: 0, missing: 0, bytes: 0, firstMs: atMs, lastMs: atMs, recent: [] }
+    const slot: SlotStream = known ?? {
+      last: frame,
+      chain: [],
+      chainCrc: undefined,
+      frames: 0,
+      missing: 0,
+      bytes: 0,
+      firstMs: atMs,
+      lastMs: atMs,
+      recent: [],
+    }
     // A lower sequence is a slot that started again, not a gap.
     if (known !== undefined && frame.sequence > known.last.sequence)
       slot.missing += frame.sequence - known.last.sequence - 1
@@ -54,10 +73,18 @@ export class Streams {
     slot.recent.push({ atMs, bytes: message.byteLength })
     while (slot.recent[0]!.atMs < atMs - WINDOW_MS) slot.recent.shift()
     this.#slots.set(key, slot)
+    return append(slot, frame)
   }
 
-  last(key: string): UplinkFrame | undefined {
-    return this.#slots.get(key)?.last
+  /** The newest frame that can be decoded, behind all that it follows; empty before there is one. */
+  chain(key: string): readonly UplinkFrame[] {
+    return this.#slots.get(key)?.chain ?? []
+  }
+
+  /** Whether a newer frame came that cannot be decoded: what `chain` shows is no longer now. */
+  isBroken(key: string): boolean {
+    const slot = this.#slots.get(key)
+    return slot !== undefined && slot.chain.at(-1) !== slot.last
   }
 
   view(key: string): StreamView | undefined {
@@ -74,5 +101,19 @@ export class Streams {
       bitsPerSecond: (8 * bytes) / (spanMs / 1000),
       ageMs: nowMs - slot.lastMs,
     }
+  }
+}
+
+function append(slot: SlotStream, frame: UplinkFrame): boolean {
+  try {
+    const { frameKind, referenceCrc, crc } = readHeader(frame.stream)
+    if (frameKind === 'key') slot.chain = [frame]
+    else if (referenceCrc === slot.chainCrc && slot.chain.length < MAX_CHAIN) slot.chain.push(frame)
+    else return false
+    slot.chainCrc = crc
+    return true
+  } catch (error) {
+    if (!(error instanceof IntegrityError)) throw error
+    return false
   }
 }

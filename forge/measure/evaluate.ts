@@ -26,8 +26,12 @@ export interface Evaluation {
   readonly images: number
   readonly points: readonly CodecPoint[]
   readonly baselines: Readonly<Record<BaselineName, readonly QualityPoint[]>>
-  readonly bdRatePct: Readonly<Record<BaselineName, number>>
+  /** Variant -> rate at equal PSNR against each baseline, and against the first variant, in per cent. */
+  readonly bdRatePct: Readonly<Record<string, VariantRates>>
 }
+
+/** Null where there are too few points to compare. */
+export type VariantRates = Readonly<Record<BaselineName | 'first', number | null>>
 
 /** @throws {ConfigError} If the folder holds no picture that can be read. */
 export async function listPictures(folder: string): Promise<string[]> {
@@ -154,9 +158,16 @@ export async function evaluate(
   const baselines = Object.fromEntries(
     BASELINE_NAMES.map((name) => [name, qualitiesOf(name).map((quality) => theirAverages.get(`${name} ${quality}`)!)]),
   ) as Record<BaselineName, QualityPoint[]>
-  const main = points.filter(({ variant }) => variant === options.variants[0])
-  const rates = Object.fromEntries(
-    BASELINE_NAMES.map((name) => [name, main.length < 2 ? null : round(bdRatePct(baselines[name], main), 2)]),
-  ) as Record<BaselineName, number>
-  return { images: files.length, points, baselines, bdRatePct: rates }
+  const curve = (variant: string) => points.filter((point) => point.variant === variant)
+  const against = (anchor: readonly QualityPoint[], test: readonly QualityPoint[]): number | null =>
+    Math.min(anchor.length, test.length) < 2 ? null : round(bdRatePct(anchor, test), 2)
+  const rates = options.variants.map((variant): [string, VariantRates] => {
+    const own = curve(variant)
+    const theirs = BASELINE_NAMES.map((name) => [name, against(baselines[name], own)])
+    return [
+      variant,
+      { ...Object.fromEntries(theirs), first: against(curve(options.variants[0]!), own) } as VariantRates,
+    ]
+  })
+  return { images: files.length, points, baselines, bdRatePct: Object.fromEntries(rates) }
 }

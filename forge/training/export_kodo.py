@@ -19,12 +19,15 @@ from PIL import Image
 
 from kodo_data import Crops, load_photos, validation_set
 from kodo_entropy import IntegerContext, Tables, encode_symbols, entropy_document, symbol_bits
-from kodo_model import LATENTS, STRIDE, AdaptedConv, Kodo, LogGain
-from train_kodo import ADAPTER_RANK
+from kodo_model import LATENTS, STRIDE, AdaptedConv, Decoder, Encoder, Kodo, LogGain
+from kodo_video import next_frames
+from train_kodo import load_light, load_variants
 
 OPSET = 17
 CARD_ALPHAS = (0, 32, 64, 96, 128, 160, 192, 224, 255)
 FLOAT = TensorProto.FLOAT
+"""Larger tensors ship as float16."""
+HALF_FROM = 128
 
 
 class Blobs:
@@ -43,9 +46,12 @@ class Blobs:
 class Graph:
     """One ONNX graph in the making; every weight becomes an input of the same name."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, live: bool = False):
+        """`live`: adapters run beside the layers, scaled by an input "alpha", instead of being merged before."""
         self.name, self.nodes, self.inputs, self.weights, self.constants = name, [], [], {}, []
-        self.macs = 0.0
+        self.macs, self.live = 0.0, live
+        if live:
+            self.inputs.append(helper.make_tensor_value_info("alpha", FLOAT, [1]))
 
     def weight(self, name: str, shape: tuple[int, ...]) -> str:
         self.inputs.append(helper.make_tensor_value_info(name, FLOAT, shape))
@@ -63,8 +69,35 @@ class Graph:
     def conv(self, x: str, name: str, conv: AdaptedConv, pixels_per_output: float) -> str:
         shape = tuple(conv.weight.shape)
         self.macs += math.prod(shape) / pixels_per_output
-        inputs = [x, self.weight(f"{name}.weight", shape), self.weight(f"{name}.bias", shape[:1])]
-        return self.add("Conv", inputs, f"{name}.out", kernel_shape=shape[2:], strides=[conv.stride] * 2, pads=[conv.padding] * 4)
+        window = {"kernel_shape": shape[2:], "strides": [conv.stride] * 2, "pads": [conv.padding] * 4}
+        if not self.live:
+            inputs = [x, self.weight(f"{name}.weight", shape), self.weight(f"{name}.bias", shape[:1])]
+            return self.add("Conv", inputs, f"{name}.out", **window)
+        cout, rank = shape[0], conv.down.shape[0]
+        x = self.add("Conv", [x, self.weight(f"{name}.weight", shape)], f"{name}.base", **window)
+        if rank:
+            self.macs += 2 * rank * cout / pixels_per_output
+            inner = self.add("Conv", [x, self.unsqueezed(f"{name}.weight.down", (rank, cout))], f"{name}.down", kernel_shape=[1, 1])
+            inner = self.add("Conv", [inner, self.unsqueezed(f"{name}.weight.up", (cout, rank))], f"{name}.up", kernel_shape=[1, 1])
+            x = self.add("Add", [x, self.add("Mul", [inner, "alpha"], f"{name}.update")], f"{name}.adapted")
+        moved = self.add("Mul", [self.weight(f"{name}.bias.delta", (cout,)), "alpha"], f"{name}.bias.update")
+        bias = self.add("Add", [self.weight(f"{name}.bias", (cout,)), moved], f"{name}.bias.adapted")
+        planar = self.add("Reshape", [bias, self.shape(f"{name}.bias.shape", [1, cout, 1, 1])], f"{name}.bias.planar")
+        return self.add("Add", [x, planar], f"{name}.out")
+
+    def shape(self, name: str, values: list[int]) -> str:
+        self.constants.append(helper.make_tensor(name, TensorProto.INT64, [len(values)], values))
+        return name
+
+    def unsqueezed(self, name: str, shape: tuple[int, int]) -> str:
+        return self.add("Reshape", [self.weight(name, shape), self.shape(f"{name}.shape", [*shape, 1, 1])], f"{name}.kernel")
+
+    def gain(self, x: str, name: str, output: str) -> str:
+        factor = self.weight(name, (1, LATENTS, 1, 1))
+        if self.live:
+            moved = self.add("Mul", [self.weight(f"{name}.delta", (1, LATENTS, 1, 1)), "alpha"], f"{name}.exponent")
+            factor = self.add("Mul", [factor, self.add("Exp", [moved], f"{name}.update")], f"{name}.adapted")
+        return self.add("Mul", [x, factor], output)
 
     def prelu(self, x: str, name: str, channels: int) -> str:
         return self.add("PRelu", [x, self.weight(f"{name}.weight", (channels, 1, 1))], f"{name}.out")
@@ -85,35 +118,41 @@ class Graph:
         return model.SerializeToString()
 
 
-def encoder_graph(model: Kodo) -> tuple[Graph, bytes]:
+def encoder_graph(prefix: str, e: Encoder, live: bool = False) -> tuple[Graph, bytes]:
     """frame uint8 [1, H, W, 3], H and W multiples of 16 -> latent float32 [1, 192, H/16, W/16], not rounded."""
-    g, e = Graph("kodo-encoder"), model.encoder
+    g = Graph(f"kodo-{prefix}", live)
     x = g.add("Cast", ["frame"], "frame.float", to=FLOAT)
     x = g.add("Transpose", [x], "frame.planar", perm=[0, 3, 1, 2])
     x = g.add("Mul", [x, g.scalar("one.255th", 1 / 255)], "frame.unit")
     x = g.add("Sub", [x, g.scalar("half", 0.5)], "frame.centred")
-    x = g.prelu(g.conv(x, "encoder.conv1", e.conv1, 16), "encoder.act1", e.conv1.weight.shape[0])
-    x = g.block(x, "encoder.block1", e.block1, 16)
-    x = g.conv(x, "encoder.conv2", e.conv2, 64)
-    x = g.block(x, "encoder.block2", e.block2, 64)
-    x = g.block(x, "encoder.block3", e.block3, 64)
-    x = g.conv(x, "encoder.conv3", e.conv3, 256)
-    g.add("Mul", [x, g.weight("encoder.gain", (1, LATENTS, 1, 1))], "latent")
+    x = g.prelu(g.conv(x, f"{prefix}.conv1", e.conv1, 16), f"{prefix}.act1", e.conv1.weight.shape[0])
+    if e.shape.hidden1:
+        x = g.block(x, f"{prefix}.block1", e.block1, 16)
+        x = g.conv(x, f"{prefix}.conv2", e.conv2, 64)
+        x = g.block(x, f"{prefix}.block2", e.block2, 64)
+        x = g.block(x, f"{prefix}.block3", e.block3, 64)
+    else:
+        x = g.prelu(g.conv(x, f"{prefix}.conv2", e.conv2, 64), f"{prefix}.act2", e.conv2.weight.shape[0])
+    x = g.conv(x, f"{prefix}.conv3", e.conv3, 256)
+    g.gain(x, f"{prefix}.gain", "latent")
     first = helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, "H", "W", 3])
     last = helper.make_tensor_value_info("latent", FLOAT, [1, LATENTS, "h", "w"])
     return g, g.finish(first, last)
 
 
-def decoder_graph(model: Kodo) -> tuple[Graph, bytes]:
+def decoder_graph(prefix: str, d: Decoder) -> tuple[Graph, bytes]:
     """latent float32 [1, 192, h, w] (whole numbers) -> frame uint8 [1, 16 h, 16 w, 3]."""
-    g, d = Graph("kodo-decoder"), model.decoder
-    x = g.add("Mul", ["latent", g.weight("decoder.gain", (1, LATENTS, 1, 1))], "latent.scaled")
-    x = g.shuffle(g.conv(x, "decoder.conv1", d.conv1, 256), 2)
-    x = g.block(x, "decoder.block1", d.block1, 64)
-    x = g.block(x, "decoder.block2", d.block2, 64)
-    x = g.shuffle(g.conv(x, "decoder.conv2", d.conv2, 64), 2)
-    x = g.block(x, "decoder.block3", d.block3, 16)
-    x = g.shuffle(g.conv(x, "decoder.conv3", d.conv3, 16), 4)
+    g = Graph(f"kodo-{prefix}")
+    x = g.gain("latent", f"{prefix}.gain", "latent.scaled")
+    for i, block in enumerate(d.deep):
+        x = g.block(x, f"{prefix}.deep.{i}", block, 256)
+    x = g.shuffle(g.conv(x, f"{prefix}.conv1", d.conv1, 256), 2)
+    for i, block in enumerate(d.middle):
+        x = g.block(x, f"{prefix}.middle.{i}", block, 64)
+    x = g.shuffle(g.conv(x, f"{prefix}.conv2", d.conv2, 64), 2)
+    for i, block in enumerate(d.fine):
+        x = g.block(x, f"{prefix}.fine.{i}", block, 16)
+    x = g.shuffle(g.conv(x, f"{prefix}.conv3", d.conv3, 16), 4)
     x = g.add("Add", [x, g.scalar("half", 0.5)], "frame.unit")
     x = g.add("Clip", [x, g.scalar("zero", 0.0), g.scalar("one", 1.0)], "frame.clipped")
     x = g.add("Mul", [x, g.scalar("levels", 255.0)], "frame.levels")
@@ -134,7 +173,7 @@ class TensorSet:
 
     def put(self, name: str, value: torch.Tensor, shape=None) -> None:
         array = value.detach().contiguous().numpy().reshape(shape or tuple(value.shape)).astype(np.float32)
-        half = array.size > 1024
+        half = array.size > HALF_FROM
         stored = array.astype(np.float16 if half else np.float32)
         self.values[name] = stored.astype(np.float32)
         entry = self.blobs.put(np.ascontiguousarray(stored).tobytes())
@@ -146,10 +185,11 @@ class TensorSet:
             if isinstance(child, AdaptedConv):
                 self.put(f"{path}.weight", child.weight)
                 self.put(f"{path}.bias", child.bias)
-                self.put(f"{path}.weight.down", child.down)
-                self.put(f"{path}.weight.up", child.up)
                 self.put(f"{path}.bias.delta", child.bias_delta)
-                self.updates[f"{path}.weight"] = {"kind": "lowRank", "down": f"{path}.weight.down", "up": f"{path}.weight.up"}
+                if child.down.shape[0]:
+                    self.put(f"{path}.weight.down", child.down)
+                    self.put(f"{path}.weight.up", child.up)
+                    self.updates[f"{path}.weight"] = {"kind": "lowRank", "down": f"{path}.weight.down", "up": f"{path}.weight.up"}
                 self.updates[f"{path}.bias"] = {"kind": "linear", "delta": f"{path}.bias.delta"}
             elif isinstance(child, torch.nn.PReLU):
                 self.put(f"{path}.weight", child.weight, (child.weight.numel(), 1, 1))
@@ -163,7 +203,8 @@ class TensorSet:
         if update is None or alpha == 0:
             return value
         if update["kind"] == "lowRank":
-            return value + np.float32(alpha) * (self.values[update["up"]] @ self.values[update["down"]]).reshape(value.shape)
+            change = self.values[update["up"]] @ (self.values[update["down"]] @ value.reshape(len(value), -1))
+            return value + np.float32(alpha) * change.reshape(value.shape)
         delta = self.values[update["delta"]]
         return value * np.exp(np.float32(alpha) * delta) if update["kind"] == "logGain" else value + np.float32(alpha) * delta
 
@@ -190,9 +231,23 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return -10 * math.log10(np.square((a.astype(np.float64) - b) / 255).mean())
 
 
-def to_symbols(latent: np.ndarray, dead_zone: float) -> np.ndarray:
-    """Round, but let magnitudes fall by dead_zone more often: rate for little distortion."""
-    return (np.sign(latent) * np.floor(np.abs(latent) + 0.5 - dead_zone)).astype(np.int64)[0]
+def to_symbols(latent: np.ndarray) -> np.ndarray:
+    return np.round(latent).astype(np.int64)[0]
+
+
+def follow(latent: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What an inter frame codes, near enough to shared/codec/inter.ts for the tables: coded, prediction,
+    predicted, skipped."""
+    q = np.where(np.abs(latent - before) < 0.7, before, np.round(latent)).astype(np.int64)
+    change = np.abs(q - before).sum(0)
+    predicted = (change <= np.abs(q).sum(0)).astype(np.int64)
+    prediction = before * predicted
+    return q - prediction, prediction, predicted, change == 0
+
+
+def graph_entry(blobs: Blobs, graph: Graph, data: bytes, first: str, last: str) -> dict:
+    return {**blobs.put(data), "input": first, "output": last, "weights": {w: w for w in graph.weights},
+            "macsPerPixel": round(graph.macs, 2)}
 
 
 def resize_card(photos: list[torch.Tensor]) -> list[dict]:
@@ -212,81 +267,98 @@ def main() -> None:
     arguments.add_argument("--run", type=Path, default=Path("runs/kodo"))
     arguments.add_argument("--photos", type=Path, required=True)
     arguments.add_argument("--out", type=Path, default=Path("../../models/kodo"))
-    arguments.add_argument("--dead-zone", type=float, default=0.0)
-    arguments.add_argument("--version", default="0.1.0")
+    arguments.add_argument("--table-crops", type=int, default=120, help="photographs whose symbols the tables count")
+    arguments.add_argument("--version", default="0.2.0")
     options = arguments.parse_args()
     torch.set_num_threads(1)
 
-    model = Kodo()
-    model.add_adapters(ADAPTER_RANK)
-    model.load_state_dict(torch.load(options.run / "adapter.pt", weights_only=False)["model"])
+    variants = load_variants(options.run)
+    model = variants["full"]
     blobs = Blobs(options.out / "blobs")
     for old in blobs.folder.iterdir():
         old.unlink()
     tensors = TensorSet(blobs)
-    tensors.put_module("encoder", model.encoder)
-    tensors.put_module("decoder", model.decoder)
-    (encoder, encoder_bytes), (decoder, decoder_bytes) = encoder_graph(model), decoder_graph(model)
-    encode, decode = Session(encoder, encoder_bytes, tensors), Session(decoder, decoder_bytes, tensors)
+    encoders, entries = {}, []
+    for name, own in variants.items():
+        tensors.put_module(f"encoder.{name}", own.encoder)
+        encoders[name] = encoder_graph(f"encoder.{name}", own.encoder)
+    decoders = {"full": decoder_graph("decoder.full", model.decoder)}
+    tensors.put_module("decoder.full", model.decoder)
+    light = load_light(options.run)
+    if light is not None:
+        tensors.put_module("decoder.light", light)
+        decoders["light"] = decoder_graph("decoder.light", light)
+    encode = {name: Session(graph, data, tensors) for name, (graph, data) in encoders.items()}
+    decode = {name: Session(graph, data, tensors) for name, (graph, data) in decoders.items()}
 
     training, held_out = load_photos(options.photos)
     context, tables = IntegerContext(model), Tables()
-    crops = Crops(training, 384, 77)
-    for n in range(120):
+    crops, random = Crops(training, 384, 77), torch.Generator().manual_seed(77)
+    for n in range(options.table_crops):
         alpha255 = CARD_ALPHAS[n % len(CARD_ALPHAS)]
-        frame = interleaved(crops.batch(1)[0])[None]
-        q = to_symbols(encode.run("frame", frame, alpha255), options.dead_zone)
+        crop = crops.batch(1)
+        q = to_symbols(encode["full"].run("frame", interleaved(crop[0])[None], alpha255))
         tables.count(q, *context.indices(q, alpha255))
+        latent = encode["full"].run("frame", interleaved(next_frames(crop, random)[0])[None], alpha255)
+        coded, prediction, predicted, skipped = follow(latent[0], q)
+        kept = np.broadcast_to(~skipped, coded.shape)
+        means, indices = context.indices(coded, alpha255, prediction, predicted)
+        tables.count(coded[kept], means[kept], indices[kept])
     frequencies = tables.finish()
 
-    card = []
     pictures = [interleaved(image)[None] for image in validation_set(held_out)]
-    for alpha255 in CARD_ALPHAS:
-        bits, quality = 0.0, []
-        for frame in pictures:
-            q = to_symbols(encode.run("frame", frame, alpha255), options.dead_zone)
-            bits += symbol_bits(frequencies, q, *context.indices(q, alpha255))
-            quality.append(psnr(frame, decode.run("latent", q[None].astype(np.float32), alpha255)))
-        pixels = sum(f.shape[1] * f.shape[2] for f in pictures)
-        card.append({"alpha255": alpha255, "bitsPerPixel": round(bits / pixels, 5), "psnrDb": round(float(np.mean(quality)), 3)})
-        print(card[-1], flush=True)
+    pixels = sum(f.shape[1] * f.shape[2] for f in pictures)
+    for name, (graph, data) in encoders.items():
+        card = []
+        for alpha255 in CARD_ALPHAS:
+            bits, quality = 0.0, []
+            for frame in pictures:
+                q = to_symbols(encode[name].run("frame", frame, alpha255))
+                bits += symbol_bits(frequencies, q, *context.indices(q, alpha255))
+                quality.append(psnr(frame, decode["full"].run("latent", q[None].astype(np.float32), alpha255)))
+            card.append({"alpha255": alpha255, "bitsPerPixel": round(bits / pixels, 5), "psnrDb": round(float(np.mean(quality)), 3)})
+            print(name, card[-1], flush=True)
+        entries.append({"id": name, "encoder": graph_entry(blobs, graph, data, "frame", "latent"), "card": card})
 
     candidates = [interleaved(crop)[:64] for crop in Crops(held_out, 96, 5).batch(16)]
     picture = max(candidates, key=lambda p: np.abs(np.diff(p.astype(int), axis=1)).mean())
     cases = []
-    for alpha255 in (0, 128, 255):
-        q = to_symbols(encode.run("frame", picture[None], alpha255), options.dead_zone)
-        cases.append({
-            "variant": "base",
-            "alpha255": alpha255,
-            "symbols": blobs.put(q.astype("<i2").tobytes()),
-            "payload": blobs.put(encode_symbols(frequencies, q, *context.indices(q, alpha255))),
-            "decoded": blobs.put(decode.run("latent", q[None].astype(np.float32), alpha255).tobytes()),
-        })
+    for name in encoders:
+        for alpha255 in (0, 128, 255) if name == "full" else (128,):
+            q = to_symbols(encode[name].run("frame", picture[None], alpha255))
+            cases.append({
+                "variant": name,
+                "alpha255": alpha255,
+                "symbols": blobs.put(q.astype("<i2").tobytes()),
+                "payload": blobs.put(encode_symbols(frequencies, q, *context.indices(q, alpha255))),
+                "decoded": blobs.put(decode["full"].run("latent", q[None].astype(np.float32), alpha255).tobytes()),
+            })
 
-    def graph_entry(graph: Graph, data: bytes, first: str, last: str) -> dict:
-        return {**blobs.put(data), "input": first, "output": last, "weights": {w: w for w in graph.weights},
-                "macsPerPixel": round(graph.macs, 2)}
-
+    live, live_bytes = encoder_graph("encoder.full", model.encoder, live=True)
+    entries[0]["live"] = graph_entry(blobs, live, live_bytes, "frame", "latent")
     manifest = {
         "format": "espalier-family/1",
         "family": "kodo",
         "version": options.version,
         "task": "image-codec",
         "licence": "Apache-2.0",
-        "description": "Light-encoder learned image codec; one anchor and one adapter set, any rate from alpha",
+        "description": "Learned image codec for cameras: light encoders, one heavier decoder, any rate from alpha",
         "tensors": tensors.entries,
-        "variants": [{"id": "base", "encoder": graph_entry(encoder, encoder_bytes, "frame", "latent"), "card": card}],
-        "decoder": graph_entry(decoder, decoder_bytes, "latent", "frame"),
+        "variants": entries,
+        "decoders": {name: graph_entry(blobs, graph, data, "latent", "frame") for name, (graph, data) in decoders.items()},
         "resizeCard": resize_card(held_out),
         "adapters": [{"id": "rate", "updates": tensors.updates}],
         "entropy": blobs.put(json.dumps(entropy_document(context, frequencies), separators=(",", ":")).encode()),
-        "latent": {"channels": LATENTS, "stride": STRIDE, "deadZone": options.dead_zone},
+        "latent": {"channels": LATENTS, "stride": STRIDE},
         "golden": {"picture": blobs.put(picture.tobytes()), "width": 96, "height": 64, "cases": cases},
     }
     (options.out / "manifest.json").write_text(json.dumps(manifest, sort_keys=True, separators=(",", ":")))
     total = sum(f.stat().st_size for f in blobs.folder.iterdir())
-    print(f"{len(list(blobs.folder.iterdir()))} blobs, {total / 1e6:.2f} MB; encoder {encoder.macs:.0f}, decoder {decoder.macs:.0f} MAC/pixel")
+    print(f"{len(list(blobs.folder.iterdir()))} blobs, {total / 1e6:.2f} MB; MAC/pixel:",
+          {f"encoder.{n}": round(g.macs) for n, (g, _) in encoders.items()} | {f"decoder.{n}": round(g.macs) for n, (g, _) in decoders.items()})
+    for name in encoders:
+        parts = {part for target, update in tensors.updates.items() if target.startswith((f"encoder.{name}.", "decoder.full.")) for key, part in update.items() if key != "kind"}
+        print(f"adapter set, encoder {name} and decoder: {sum(tensors.entries[p]['bytes'] for p in parts)} bytes")
 
 
 if __name__ == "__main__":

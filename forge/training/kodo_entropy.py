@@ -9,7 +9,7 @@ import math
 import numpy as np
 import torch
 
-from kodo_model import ENERGY_MAPS, GROUPS, LATENTS, NEIGHBOURS, Kodo
+from kodo_model import BESIDE, ENERGY_MAPS, GROUPS, LATENTS, NEIGHBOURS, Kodo
 
 MAX_MAGNITUDE = 255
 LEVEL = np.array([round(64 * math.log1p(i)) for i in range(MAX_MAGNITUDE + 1)], dtype=np.int64)  # Q6
@@ -33,20 +33,39 @@ class IntegerContext:
         context = model.context
         self.mean_bias, self.mean_taps = pair(context.mean_bias, 16), pair(context.mean_taps, 16)
         self.scale_bias, self.scale_taps = pair(context.scale_bias, 16), pair(context.scale_taps, 10)
+        self.beside = pair(context.beside, 10)
+        self.reference_mean, self.reference_scale = pair(context.reference_mean, 16), pair(context.reference_scale, 10)
+        self.reference_bias = pair(context.reference_bias, 16)
         self.maps = [pair(p, 10) for p in context.maps]
+        self.hidden = [pair(p, 10) for p in context.hidden]
+        self.hidden_bias = [pair(p, 16) for p in context.hidden_bias]
+        # How many powers of two a channel's symbols shrink from alpha 0 to 1: what its gain says.
+        gains = model.encoder.gain.delta.detach().double().flatten().numpy() / math.log(2)
+        self.step_log2 = np.round(-gains * 256).astype(np.int64)
         self.spreads = [pair(p, 10) for p in context.spreads]
         self.reads = [pair(p, 10) for p in context.reads]
         self.check_range()
 
     def check_range(self) -> None:
         """No accumulator can leave 32 bits at any alpha, whatever the symbols."""
+        top = int(LEVEL[-1])
         for alpha in (0, 255):
-            energy = [np.abs(self.at(m, alpha)).sum(1).max() * LEVEL[-1] for m in self.maps]
-            spread = [np.abs(self.at(s, alpha)).sum(1).max() * (e >> 10) for s, e in zip(self.spreads, energy)]
-            read = [np.abs(self.at(r, alpha)).sum(1).max() * (s >> 10) for r, s in zip(self.reads, spread)]
-            scale = np.abs(self.at(self.scale_taps, alpha)).sum(1).max() * LEVEL[-1] + np.abs(self.at(self.scale_bias, alpha)).max()
-            mean = np.abs(self.at(self.mean_taps, alpha)).sum(1).max() * MAX_MAGNITUDE + np.abs(self.at(self.mean_bias, alpha)).max()
-            worst = max(*energy, *spread, scale + max(read), mean)
+
+            def most(pair):
+                return int(np.abs(self.at(pair, alpha)).reshape(pair[0].shape[0], -1).sum(1).max())
+
+            units, reads = [], []
+            for i in range(len(self.maps)):
+                energy = most(self.maps[i]) * top
+                spread = most(self.spreads[i]) * (energy >> 10)
+                hidden = most(self.hidden[i]) * (spread >> 10) + most(self.hidden_bias[i])
+                units += [energy, spread, hidden]
+                read = np.abs(self.at(self.reads[i], alpha))
+                reads.append(int((read[:, :ENERGY_MAPS].sum(1) * (spread >> 10) + read[:, ENERGY_MAPS:].sum(1) * (hidden >> 10)).max()))
+            scale = most(self.scale_taps) * top + most(self.beside) * top + most(self.scale_bias) + max(reads)
+            scale += most(self.reference_scale) * top + most(self.reference_bias)
+            mean = (most(self.mean_taps) + most(self.reference_mean)) * MAX_MAGNITUDE + most(self.mean_bias)
+            worst = max(*units, scale, mean)
             if worst >= INT32 // 2:
                 raise SystemExit(f"Cannot export the context model: an accumulator reaches {worst}, expected under {INT32 // 2}")
 
@@ -56,8 +75,11 @@ class IntegerContext:
         moved = np.sign(delta) * (np.abs(delta) * alpha255 // 255)
         return base + moved
 
-    def indices(self, q: np.ndarray, alpha255: int) -> tuple[np.ndarray, np.ndarray]:
-        """Symbols [C, h, w] -> mean in quarters and log-scale index, each [C, h, w]."""
+    def indices(
+        self, q: np.ndarray, alpha255: int, prediction: np.ndarray | None = None, predicted: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Symbols (in an inter frame: differences from the prediction) [C, h, w] -> mean in quarters and
+        log-scale index, each [C, h, w]. `predicted` is [h, w] of 0 and 1."""
         _, height, width = q.shape
         clamped = np.clip(q, -MAX_MAGNITUDE, MAX_MAGNITUDE).astype(np.int64)
         level = LEVEL[np.abs(clamped)]
@@ -70,16 +92,31 @@ class IntegerContext:
             window = (slice(None), slice(2 + dy, 2 + dy + height), slice(2 + dx, 2 + dx + width))
             mean += mean_taps[:, k, None, None] * padded_q[window]
             scale += scale_taps[:, k, None, None] * padded_level[window]
+        beside = self.at(self.beside, alpha255)
+        for k in range(BESIDE):
+            scale[k + 1 :] += beside[k + 1 :, k, None, None] * level[: LATENTS - k - 1]
+        if prediction is not None:
+            bounded = np.clip(prediction, -MAX_MAGNITUDE, MAX_MAGNITUDE).astype(np.int64)
+            around_q, around_level = (np.pad(a, ((0, 0), (1, 1), (1, 1))) for a in (bounded, LEVEL[np.abs(bounded)]))
+            scale += self.at(self.reference_bias, alpha255)[:, None, None] * predicted
+            for k in range(9):
+                dy, dx = divmod(k, 3)
+                window = (slice(None), slice(dy, dy + height), slice(dx, dx + width))
+                mean += self.at(self.reference_mean, alpha255)[:, k, None, None] * around_q[window]
+                scale += self.at(self.reference_scale, alpha255)[:, k, None, None] * around_level[window]
         before = GROUPS[0]
-        for size, maps, spread, read in zip(GROUPS[1:], self.maps, self.spreads, self.reads):
-            energy = np.tensordot(self.at(maps, alpha255), level[:before], 1) >> 10
+        for i, size in enumerate(GROUPS[1:]):
+            energy = np.tensordot(self.at(self.maps[i], alpha255), level[:before], 1) >> 10
             padded = np.pad(energy, ((0, 0), (1, 1), (1, 1)))
-            weights = self.at(spread, alpha255)
+            weights = self.at(self.spreads[i], alpha255)
             blurred = np.zeros_like(energy)
             for k in range(9):
                 dy, dx = divmod(k, 3)
                 blurred += weights[:, k, None, None] * padded[:, dy : dy + height, dx : dx + width]
-            scale[before : before + size] += np.tensordot(self.at(read, alpha255), blurred >> 10, 1)
+            blurred >>= 10
+            units = np.tensordot(self.at(self.hidden[i], alpha255), blurred, 1)
+            units = np.maximum(0, (units + self.at(self.hidden_bias[i], alpha255)[:, None, None]) >> 10)
+            scale[before : before + size] += np.tensordot(self.at(self.reads[i], alpha255), np.concatenate([blurred, units]), 1)
             before += size
         quarter_mean = (mean + (1 << 13)) >> 14
         shift = 16 - int(math.log2(LOG_SCALES_PER_UNIT))
@@ -189,18 +226,27 @@ def entropy_document(context: IntegerContext, tables: list[list[np.ndarray]]) ->
         return {"base": pair[0].ravel().tolist(), "delta": pair[1].ravel().tolist()}
 
     return {
-        "format": "espalier-entropy/1",
+        "format": "espalier-entropy/2",
         "channels": LATENTS,
         "groups": list(GROUPS),
         "energyMaps": ENERGY_MAPS,
+        "besideChannels": BESIDE,
         "levels": LEVEL.tolist(),
         "logScale": {"min": LOG_SCALE_MIN, "perUnit": LOG_SCALES_PER_UNIT, "count": LOG_SCALE_COUNT},
         "meanBias": both(context.mean_bias),
         "meanTaps": both(context.mean_taps),
         "scaleBias": both(context.scale_bias),
         "scaleTaps": both(context.scale_taps),
+        "beside": both(context.beside),
         "maps": [both(p) for p in context.maps],
         "spreads": [both(p) for p in context.spreads],
+        "hidden": [both(p) for p in context.hidden],
+        "hiddenBias": [both(p) for p in context.hidden_bias],
         "reads": [both(p) for p in context.reads],
+        "referenceMean": both(context.reference_mean),
+        "referenceScale": both(context.reference_scale),
+        "referenceBias": both(context.reference_bias),
+        "stepLog2": context.step_log2.tolist(),
+        "exp2": [round(65536 * 2 ** (i / 256)) for i in range(256)],
         "tables": [[f.tolist() for f in row] for row in tables],
     }

@@ -1,365 +1,341 @@
-import { z } from 'zod'
 import { IntegrityError } from '../errors.ts'
-import { PROBABILITY_BITS, RansDecoder, RansEncoder } from './rans.ts'
+import { ContextKernel } from './context-kernel.ts'
+import {
+  type EntropyDocument,
+  type EntropyWeights,
+  entropyWeightsAt,
+  NEIGHBOURS,
+  parseEntropyDocument,
+  SURROUNDINGS,
+  toFrequencyTables,
+} from './entropy-document.ts'
+import type { RansDecoder, RansEncoder } from './rans.ts'
+
+/** What a frame is coded against. */
+export interface Prediction {
+  /** [channels, height, width]: what each symbol is expected to be. Only the difference is coded. */
+  readonly symbols: Int16Array
+  /** [height, width]: 1 where all channels equal the prediction, and nothing is coded. */
+  readonly skipped: Uint8Array
+  /** [height, width]: 1 where the prediction stands for something; elsewhere it must be zero. */
+  readonly predicted: Uint8Array
+}
+
+/** The size of a grid of latents, and what a frame of them is coded with. */
+export interface SymbolFrame {
+  readonly height: number
+  readonly width: number
+  readonly alpha255: number
+  readonly prediction?: Prediction | undefined
+}
+
+/** The order in which the kernel adds a symbol's weights to those that will look at it, as indices of NEIGHBOURS. */
+const PUSH_ORDER = [
+  [-1, 2],
+  [-1, 1],
+  [-1, 0],
+  [-1, -1],
+  [-1, -2],
+  [-2, 2],
+  [-2, 1],
+  [-2, 0],
+  [-2, -1],
+  [-2, -2],
+  [0, -1],
+  [0, -2],
+].map(([dy, dx]) => NEIGHBOURS.findIndex(([y, x]) => y === dy && x === dx))
+/** Intervals a symbol takes, on average, before room is made for escapes. */
+const INTERVALS_PER_SYMBOL = 1.25
+
+/** Addresses of one frame's buffers in the kernel's memory. */
+interface FrameBuffers {
+  readonly stride: number
+  /** Places of a plane, with a row above, two below and two columns on each side that belong to no symbol. */
+  readonly planeSize: number
+  readonly mean: number
+  readonly scale: number
+  readonly raw: number
+  readonly features: number
+  readonly symbols: number
+  /** Of the prediction; 0 without one. */
+  readonly expected: number
+  readonly predicted: number
+  /** Places and levels of the symbols that are not zero, channel after channel, as many as there are symbols. */
+  readonly places: number
+  readonly found: number
+}
+
+/** Works a channel through once its means and scales are set; returns how many of its symbols are not zero. */
+type ChannelWalk = (channel: number, buffers: FrameBuffers, listed: number, taps: number) => number
+
+/** Addresses of the weights at one alpha in the kernel's memory. */
+interface StoredWeights extends EntropyWeights {
+  readonly taps: number
+  readonly surroundings: number
+  readonly energies: readonly number[]
+  readonly spreadsAt: readonly number[]
+  readonly hiddenAt: readonly number[]
+  readonly hiddenBiasAt: readonly number[]
+  readonly readsAt: readonly number[]
+}
+
+/** [rows, columns] -> [columns, rows]. */
+function transpose(values: Int32Array, columns: number): Int32Array {
+  const rows = values.length / columns
+  return Int32Array.from(values, (_, i) => values[(i % rows) * columns + Math.floor(i / rows)]!)
+}
+
+/** Two tensors of as many values a channel, behind one another channel by channel. */
+function interleave(a: Int32Array, b: Int32Array, each: number, order?: readonly number[]): Int32Array {
+  const pick = (values: Int32Array, channel: number, k: number): number => values[channel * each + (order?.[k] ?? k)]!
+  return Int32Array.from({ length: a.length * 2 }, (_, i) => {
+    const channel = Math.floor(i / (2 * each))
+    const k = i % (2 * each)
+    return k < each ? pick(a, channel, k) : pick(b, channel, k - each)
+  })
+}
 
 /**
- * The context model in integers. Each symbol has a mean and a scale computed from symbols coded before it; the two
- * choose one of the shipped frequency tables. Fixed point: Qn is an integer times 2^-n. Floating point decides
- * nothing here, so that every device decodes what any other encoded (methods 12.7).
+ * Each symbol has a mean and a scale computed from symbols coded before it; the two choose one of the shipped
+ * frequency tables. Fixed point: Qn is an integer times 2^-n. Channels are coded one after another, each in raster
+ * order. Most symbols are zero and add nothing to what others expect, so each one that is not pushes its weights to
+ * the places that will look at it. The inner loops are in kernel/context.ts.
  *
- * @see forge/training/kodo_entropy.py: the same arithmetic, and the exporter that proves it stays within 32 bits.
+ * @see forge/training/kodo_model.py ContextModel, of which this is the integer form (Q6 levels, Q10 weights).
  */
-const integersSchema = z.array(
-  z
-    .int()
-    .min(-(2 ** 31))
-    .max(2 ** 31 - 1),
-)
-const alphaLinearSchema = z.object({ base: integersSchema, delta: integersSchema })
-const entropySchema = z.object({
-  format: z.literal('espalier-entropy/1'),
-  channels: z.int().min(1).max(4096),
-  /** Sizes of the channel groups; a group sees the energy of all earlier ones. */
-  groups: z.array(z.int().min(1)).min(1),
-  energyMaps: z.int().min(1).max(64),
-  /** Q6 log(1 + magnitude) for magnitudes 0.. */
-  levels: z.array(z.int().min(0)).min(2),
-  logScale: z.object({ min: z.number(), perUnit: z.literal([1, 2, 4, 8, 16]), count: z.int().min(1) }),
-  meanBias: alphaLinearSchema,
-  meanTaps: alphaLinearSchema,
-  scaleBias: alphaLinearSchema,
-  scaleTaps: alphaLinearSchema,
-  maps: z.array(alphaLinearSchema),
-  spreads: z.array(alphaLinearSchema),
-  reads: z.array(alphaLinearSchema),
-  /** [log-scale index][mean fraction in quarters]: frequencies of residuals -reach..reach+1, then of an escape. */
-  tables: z.array(z.array(z.array(z.int().min(1).max(65536)).min(3)).length(4)),
-})
-type EntropyDocument = z.infer<typeof entropySchema>
-
-const TAPS = 12
-const TABLES_PER_SCALE = 4
-
-interface Table {
-  /** Cumulative frequencies, one more than symbols. */
-  readonly starts: Uint32Array
-  readonly reach: number
-}
-
-/** The weights at one alpha. */
-interface Weights {
-  readonly meanBias: Int32Array
-  readonly meanTaps: Int32Array
-  readonly scaleBias: Int32Array
-  readonly scaleTaps: Int32Array
-  readonly maps: readonly Int32Array[]
-  readonly spreads: readonly Int32Array[]
-  readonly reads: readonly Int32Array[]
-}
-
-/** Hands a symbol through (encoding) or finds it (decoding); both walk the same contexts. */
-interface SymbolPort {
-  next(symbol: number, mean: number, table: Table): number
-}
-
-/** base + alpha255 * delta / 255, rounded towards zero. */
-function atAlpha({ base, delta }: { base: readonly number[]; delta: readonly number[] }, alpha255: number): Int32Array {
-  return Int32Array.from(base, (value, i) => value + Math.trunc((delta[i]! * alpha255) / 255))
-}
-
-function checkShape(document: EntropyDocument): void {
-  const { channels, groups, energyMaps, logScale, tables } = document
-  const lengths: [string, { base: number[]; delta: number[] } | undefined, number][] = [
-    ['meanBias', document.meanBias, channels],
-    ['meanTaps', document.meanTaps, channels * TAPS],
-    ['scaleBias', document.scaleBias, channels],
-    ['scaleTaps', document.scaleTaps, channels * TAPS],
-  ]
-  let before = groups[0]!
-  groups.slice(1).forEach((size, i) => {
-    lengths.push([`maps[${i}]`, document.maps[i], energyMaps * before])
-    lengths.push([`spreads[${i}]`, document.spreads[i], energyMaps * 9])
-    lengths.push([`reads[${i}]`, document.reads[i], size * energyMaps])
-    before += size
-  })
-  for (const [name, values, expected] of lengths)
-    if (values?.base.length !== expected || values.delta.length !== expected)
-      throw new IntegrityError(
-        `Cannot read entropy tables: "${name}" has ${values?.base.length ?? 0} values, expected ${expected}`,
-      )
-  if (document.levels[0] !== 0)
-    throw new IntegrityError(`Cannot read entropy tables: the level of zero is ${document.levels[0]}, expected 0`)
-  if (before !== channels || tables.length !== logScale.count)
-    throw new IntegrityError(
-      `Cannot read entropy tables: groups hold ${before} channels of ${channels}, ${tables.length} scales of ${logScale.count}`,
-    )
-}
-
-function toTable(frequencies: readonly number[], name: string): Table {
-  const starts = new Uint32Array(frequencies.length + 1)
-  for (let i = 0; i < frequencies.length; i++) starts[i + 1] = starts[i]! + frequencies[i]!
-  if (starts.at(-1) !== 2 ** PROBABILITY_BITS || frequencies.length % 2 !== 1)
-    throw new IntegrityError(
-      `Cannot read entropy tables: table ${name} has ${frequencies.length} frequencies that sum to ${starts.at(-1)}, expected an odd number and 65536`,
-    )
-  return { starts, reach: (frequencies.length - 3) / 2 }
-}
-
-interface PlaneSettings {
-  readonly levels: Int32Array
-  readonly tables: readonly Table[]
-  readonly scaleShift: number
-  readonly scaleOffset: number
-  readonly lastScale: number
-}
-
-/** Works through one channel at a time in the same buffers: two rows above and two columns beside it are zero. */
-class ChannelPlane {
-  readonly #height: number
-  readonly #width: number
-  readonly #settings: PlaneSettings
-  readonly #clamped: Int32Array
-  readonly #level: Int32Array
-
-  constructor(height: number, width: number, settings: PlaneSettings) {
-    this.#height = height
-    this.#width = width
-    this.#settings = settings
-    this.#clamped = new Int32Array((width + 4) * (height + 2))
-    this.#level = new Int32Array((width + 4) * (height + 2))
-  }
-
-  /**
-   * @param symbols One channel, [height, width]; read and written back through the port.
-   * @param finished Receives the channel's levels.
-   * @param scales What the earlier channels say of each place, Q16.
-   */
-  walk(
-    symbols: Int16Array,
-    finished: Int32Array,
-    scales: Int32Array,
-    meanBias: number,
-    meanTaps: Int32Array,
-    scaleTaps: Int32Array,
-    port: SymbolPort,
-  ): void {
-    const { levels, tables, scaleShift, scaleOffset, lastScale } = this.#settings
-    const [clamped, level, width] = [this.#clamped, this.#level, this.#width]
-    const maxMagnitude = levels.length - 1
-    const stride = width + 4
-    clamped.fill(0)
-    level.fill(0)
-    for (let y = 0; y < this.#height; y++) {
-      for (let x = 0; x < width; x++) {
-        const here = (y + 2) * stride + x + 2
-        const at = y * width + x
-        let mean = meanBias
-        let scale = scales[at]!
-        // Two rows of five above, two to the left: a stretch of five, five and two taps.
-        for (let k = 0, there = here - 2 * stride - 2; k < TAPS; k++, there++) {
-          if (k === 5) there = here - stride - 2
-          else if (k === 10) there = here - 2
-          // Most neighbours are zero, and then add nothing.
-          if (level[there] === 0) continue
-          mean += meanTaps[k]! * clamped[there]!
-          scale += scaleTaps[k]! * level[there]!
-        }
-        const quarters = (mean + 0x2000) >> 14
-        const index = Math.min(lastScale, Math.max(0, (scale + scaleOffset) >> scaleShift))
-        const symbol = port.next(symbols[at]!, quarters >> 2, tables[index * TABLES_PER_SCALE + (quarters & 3)]!)
-        symbols[at] = symbol
-        if (symbol !== 0) {
-          const bounded = Math.min(maxMagnitude, Math.max(-maxMagnitude, symbol))
-          clamped[here] = bounded
-          level[here] = finished[at] = levels[Math.abs(bounded)]!
-        }
-      }
-    }
-  }
-}
-
 export class ContextModel {
   readonly channels: number
+  readonly #kernel: ContextKernel
   readonly #document: EntropyDocument
-  readonly #tables: readonly Table[]
-  #weights: { alpha255: number; weights: Weights } | undefined
+  readonly #tables: {
+    readonly starts: number
+    readonly firsts: number
+    readonly reaches: number
+    readonly levels: number
+  }
+  /** Where the weights begin in the kernel's memory, behind the tables. */
+  readonly #weightsFrom: number
+  #weights: { alpha255: number; stored: StoredWeights } | undefined
+
+  private constructor(kernel: ContextKernel, document: EntropyDocument) {
+    this.#kernel = kernel
+    this.#document = document
+    this.channels = document.channels
+    const { starts, firsts, reaches } = toFrequencyTables(document)
+    this.#tables = {
+      starts: kernel.store(starts),
+      firsts: kernel.store(firsts),
+      reaches: kernel.store(reaches),
+      levels: kernel.store(Int32Array.from(document.levels)),
+    }
+    this.#weightsFrom = kernel.mark()
+  }
 
   /** @throws {IntegrityError} If the bytes are no entropy document of this format. */
-  constructor(bytes: Uint8Array) {
-    let json: unknown
-    try {
-      json = JSON.parse(new TextDecoder().decode(bytes))
-    } catch (cause) {
-      throw new IntegrityError('Cannot read entropy tables: found no JSON text', { cause })
+  static async open(bytes: Uint8Array): Promise<ContextModel> {
+    const document = parseEntropyDocument(bytes)
+    return new ContextModel(await ContextKernel.open(), document)
+  }
+
+  /** @param symbols [channels, height, width], each within int16. */
+  write(encoder: RansEncoder, symbols: Int16Array, frame: SymbolFrame): void {
+    const kernel = this.#kernel
+    const weights = this.#at(frame.alpha255)
+    const mark = kernel.mark()
+    for (let perSymbol = INTERVALS_PER_SYMBOL; ; perSymbol *= 4) {
+      const buffers = this.#reserve(frame)
+      kernel.int16(buffers.symbols, symbols.length).set(symbols)
+      const room = Math.ceil(symbols.length * perSymbol) + frame.width * 64
+      const intervals = kernel.reserve(room * 8)
+      kernel.functions.setIntervalCount(0)
+      const area = frame.height * frame.width
+      const done = this.#walk(frame, weights, buffers, (channel, { expected, places, found }, listed, taps) =>
+        kernel.functions.encodeChannel(
+          buffers.symbols + channel * area * 2,
+          expected === 0 ? 0 : expected + channel * area * 2,
+          taps,
+          places + listed * 4,
+          found + listed * 4,
+          intervals,
+          room,
+        ),
+      )
+      if (done) encoder.append(kernel.uint32(intervals, kernel.functions.intervalCount.value * 2))
+      kernel.release(mark)
+      if (done) return
     }
-    const parsed = entropySchema.safeParse(json)
-    if (!parsed.success)
-      throw new IntegrityError(`Cannot read entropy tables: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`)
-    checkShape(parsed.data)
-    this.#document = parsed.data
-    this.channels = parsed.data.channels
-    this.#tables = parsed.data.tables.flatMap((row, i) => row.map((f, quarter) => toTable(f, `${i}/${quarter}`)))
   }
 
   /**
-   * @param symbols [channels, height, width], each within int16.
-   * @returns The rANS payload.
-   */
-  encode(symbols: Int16Array, height: number, width: number, alpha255: number): Uint8Array {
-    const encoder = new RansEncoder()
-    this.#walk(symbols, height, width, alpha255, {
-      next(symbol, mean, { starts, reach }) {
-        const residual = symbol - mean
-        const slot = residual + reach
-        const escapeSlot = starts.length - 2
-        if (slot >= 0 && slot < escapeSlot) {
-          encoder.put(starts[slot]!, starts[slot + 1]! - starts[slot]!)
-        } else {
-          encoder.put(starts[escapeSlot]!, starts[escapeSlot + 1]! - starts[escapeSlot]!)
-          encoder.putEscape(slot < 0 ? 2 * (-slot - 1) : 2 * (slot - escapeSlot) + 1)
-        }
-        return symbol
-      },
-    })
-    return encoder.finish()
-  }
-
-  /**
+   * @param bitsByChannel Where given, receives what each channel's symbols cost.
    * @returns [channels, height, width].
-   * @throws {IntegrityError} If the payload does not end with its last symbol, or holds a value beyond int16.
+   * @throws {IntegrityError} If a symbol cannot be. That all was read is the decoder's to say (`finish`).
    */
-  decode(payload: Uint8Array, height: number, width: number, alpha255: number): Int16Array {
-    const decoder = new RansDecoder(payload)
-    const symbols = new Int16Array(this.channels * height * width)
-    this.#walk(symbols, height, width, alpha255, {
-      next(_, mean, { starts, reach }) {
-        const place = decoder.peek()
-        const escapeSlot = starts.length - 2
-        let low = 0
-        let high = escapeSlot
-        // Most symbols equal their mean: look there before searching.
-        if (starts[reach]! <= place && place < starts[reach + 1]!) low = high = reach
-        while (low < high) {
-          const middle = (low + high + 1) >> 1
-          if (starts[middle]! <= place) low = middle
-          else high = middle - 1
-        }
-        decoder.take(starts[low]!, starts[low + 1]! - starts[low]!)
-        if (low !== escapeSlot) return mean + low - reach
-        const excess = decoder.takeEscape()
-        const slot = excess & 1 ? escapeSlot + (excess >> 1) : -(excess >> 1) - 1
-        const symbol = mean + slot - reach
-        if (symbol < -32768 || symbol > 32767)
-          throw new IntegrityError(`Cannot decode payload: found symbol ${symbol}, expected -32768..32767`)
-        return symbol
-      },
-    })
-    decoder.finish()
-    return symbols
-  }
-
-  #at(alpha255: number): Weights {
-    if (this.#weights?.alpha255 !== alpha255) {
-      const d = this.#document
-      this.#weights = {
-        alpha255,
-        weights: {
-          meanBias: atAlpha(d.meanBias, alpha255),
-          meanTaps: atAlpha(d.meanTaps, alpha255),
-          scaleBias: atAlpha(d.scaleBias, alpha255),
-          scaleTaps: atAlpha(d.scaleTaps, alpha255),
-          maps: d.maps.map((m) => atAlpha(m, alpha255)),
-          spreads: d.spreads.map((s) => atAlpha(s, alpha255)),
-          reads: d.reads.map((r) => atAlpha(r, alpha255)),
-        },
-      }
-    }
-    return this.#weights.weights
-  }
-
-  /** Visit every symbol in coding order: channel by channel, each in raster order. */
-  #walk(symbols: Int16Array, height: number, width: number, alpha255: number, port: SymbolPort): void {
-    const { groups, levels, logScale } = this.#document
-    const weights = this.#at(alpha255)
-    const area = height * width
-    const scaleShift = 16 - Math.log2(logScale.perUnit)
-    // Levels of all finished channels, for the energy maps of later groups.
-    const finished = new Int32Array(this.channels * area)
-    const scales = new Int32Array(area)
-    const plane = new ChannelPlane(height, width, {
-      levels: Int32Array.from(levels),
-      tables: this.#tables,
-      scaleShift,
-      scaleOffset: -Math.trunc(logScale.min * 65536) + (1 << (scaleShift - 1)),
-      lastScale: logScale.count - 1,
-    })
-
-    let first = 0
-    groups.forEach((size, group) => {
-      const energy = group === 0 ? undefined : this.#energy(finished, first, height, width, weights, group - 1)
-      for (let channel = first; channel < first + size; channel++) {
-        scales.fill(weights.scaleBias[channel]!)
-        if (energy !== undefined) addReads(scales, energy, weights.reads[group - 1]!, channel - first, area)
-        const taps = channel * TAPS
-        plane.walk(
-          symbols.subarray(channel * area, (channel + 1) * area),
-          finished.subarray(channel * area, (channel + 1) * area),
-          scales,
-          weights.meanBias[channel]!,
-          weights.meanTaps.subarray(taps, taps + TAPS),
-          weights.scaleTaps.subarray(taps, taps + TAPS),
-          port,
+  read(decoder: RansDecoder, frame: SymbolFrame, bitsByChannel?: Float64Array): Int16Array {
+    const kernel = this.#kernel
+    const weights = this.#at(frame.alpha255)
+    const mark = kernel.mark()
+    const area = frame.height * frame.width
+    const buffers = this.#reserve(frame)
+    const payload = kernel.store(decoder.bytes)
+    kernel.functions.setDecoder(payload + decoder.position, payload + decoder.bytes.length, decoder.state)
+    try {
+      this.#walk(frame, weights, buffers, (channel, { symbols, expected, places, found }, listed, taps) => {
+        const count = kernel.functions.decodeChannel(
+          symbols + channel * area * 2,
+          expected === 0 ? 0 : expected + channel * area * 2,
+          taps,
+          places + listed * 4,
+          found + listed * 4,
+          bitsByChannel === undefined ? 0 : 1,
         )
-      }
-      first += size
-    })
+        if (count < 0)
+          throw new IntegrityError(
+            `Cannot decode payload: found ${count === -1 ? 'an escape over 2^20' : 'a symbol beyond int16'} in channel ${channel}`,
+          )
+        if (bitsByChannel !== undefined) bitsByChannel[channel] = kernel.functions.channelBits.value
+        return count
+      })
+      decoder.resume(kernel.functions.position.value - payload, kernel.functions.state.value >>> 0)
+      return kernel.int16(buffers.symbols, this.channels * area).slice()
+    } finally {
+      kernel.release(mark)
+    }
   }
 
-  /** Energy maps of all channels before `count`, blurred 3x3: [maps, area] in Q6. */
-  #energy(
-    finished: Int32Array,
-    count: number,
-    height: number,
-    width: number,
-    weights: Weights,
-    link: number,
-  ): Int32Array {
+  /** Symbols as they would be had they been made at another alpha: steps grow with it. [channels, height, width]. */
+  rescale(symbols: Int16Array, fromAlpha255: number, toAlpha255: number): Int16Array {
+    if (fromAlpha255 === toAlpha255) return symbols
+    const { stepLog2, exp2 } = this.#document
+    const area = symbols.length / this.channels
+    const scaled = new Int16Array(symbols.length)
+    for (let channel = 0; channel < this.channels; channel++) {
+      const log2 = Math.trunc((-stepLog2[channel]! * (toAlpha255 - fromAlpha255)) / 255)
+      // Exact in doubles: 16 bits of symbol times 17 of mantissa, then a shift.
+      const factor = exp2[log2 & 255]! * 2 ** ((log2 >> 8) - 16)
+      for (let i = channel * area; i < (channel + 1) * area; i++) {
+        const magnitude = Math.min(32767, Math.floor(Math.abs(symbols[i]!) * factor + 0.5))
+        scaled[i] = symbols[i]! < 0 ? -magnitude : magnitude
+      }
+    }
+    return scaled
+  }
+
+  #at(alpha255: number): StoredWeights {
+    if (this.#weights?.alpha255 !== alpha255) {
+      const kernel = this.#kernel
+      kernel.release(this.#weightsFrom)
+      const weights = entropyWeightsAt(this.#document, alpha255)
+      const { energyMaps } = this.#document
+      const store = (values: readonly Int32Array[]): number[] => values.map((each) => kernel.store(each))
+      const stored: StoredWeights = {
+        ...weights,
+        taps: kernel.store(interleave(weights.meanTaps, weights.scaleTaps, NEIGHBOURS.length, PUSH_ORDER)),
+        surroundings: kernel.store(interleave(weights.referenceMean, weights.referenceScale, SURROUNDINGS.length)),
+        // From [maps, channels] to a channel's maps together, and so on: what the kernel adds at once lies together.
+        energies: store(weights.maps.map((maps) => transpose(maps, maps.length / energyMaps))),
+        spreadsAt: store(weights.spreads.map((spread) => transpose(spread, SURROUNDINGS.length))),
+        hiddenAt: store(weights.hidden.map((hidden) => transpose(hidden, energyMaps))),
+        hiddenBiasAt: store(weights.hiddenBias),
+        readsAt: store(weights.reads),
+      }
+      this.#weights = { alpha255, stored }
+    }
+    return this.#weights.stored
+  }
+
+  #reserve({ height, width, prediction }: SymbolFrame): FrameBuffers {
+    const kernel = this.#kernel
     const { energyMaps } = this.#document
+    const stride = width + 4
+    const planeSize = stride * (height + 3)
     const area = height * width
-    const maps = weights.maps[link]!
-    const spread = weights.spreads[link]!
-    const blurred = new Int32Array(energyMaps * area)
-    const stride = width + 2
-    const raw = new Int32Array(energyMaps * area)
-    const padded = new Int32Array(stride * (height + 2))
-    // Channels outside, maps inside: most levels are zero and are passed over once for all maps.
-    for (let channel = 0; channel < count; channel++) {
-      for (let i = 0; i < area; i++) {
-        const level = finished[channel * area + i]!
-        if (level === 0) continue
-        for (let map = 0; map < energyMaps; map++) raw[map * area + i]! += maps[map * count + channel]! * level
-      }
+    const buffers = {
+      stride,
+      planeSize,
+      mean: kernel.reserve(planeSize * 4),
+      scale: kernel.reserve(planeSize * 4),
+      raw: kernel.reserve(planeSize * energyMaps * 4),
+      features: kernel.reserve(planeSize * energyMaps * 8),
+      symbols: kernel.reserve(this.channels * area * 2),
+      expected: prediction === undefined ? 0 : kernel.store(prediction.symbols),
+      predicted: prediction === undefined ? 0 : kernel.store(prediction.predicted),
+      places: kernel.reserve(this.channels * area * 4),
+      found: kernel.reserve(this.channels * area * 4),
     }
-    for (let map = 0; map < energyMaps; map++) {
-      for (let y = 0; y < height; y++)
-        for (let x = 0; x < width; x++) padded[(y + 1) * stride + x + 1] = raw[map * area + y * width + x]! >> 10
-      for (let y = 0; y < height; y++) {
-        for (let x = 0; x < width; x++) {
-          let sum = 0
-          for (let k = 0; k < 9; k++)
-            sum += spread[map * 9 + k]! * padded[(y + Math.floor(k / 3)) * stride + x + (k % 3)]!
-          blurred[map * area + y * width + x] = sum >> 10
-        }
-      }
-    }
-    return blurred
+    const skipped = prediction === undefined ? 0 : kernel.store(prediction.skipped)
+    const { levels, logScale } = this.#document
+    const scaleShift = 16 - Math.log2(logScale.perUnit)
+    const { starts, firsts, reaches } = this.#tables
+    kernel.functions.configure(
+      height,
+      width,
+      stride,
+      buffers.mean,
+      buffers.scale,
+      this.#tables.levels,
+      levels.length - 1,
+      scaleShift,
+      -Math.trunc(logScale.min * 65536) + (1 << (scaleShift - 1)),
+      logScale.count - 1,
+      starts,
+      firsts,
+      reaches,
+      skipped,
+    )
+    kernel.functions.fill(buffers.features, planeSize * energyMaps * 2, 0)
+    return buffers
   }
-}
 
-function addReads(scales: Int32Array, energy: Int32Array, reads: Int32Array, row: number, area: number): void {
-  const maps = energy.length / area
-  for (let map = 0; map < maps; map++) {
-    const weight = reads[row * maps + map]!
-    for (let i = 0; i < area; i++) scales[i]! += weight * energy[map * area + i]!
+  /** Visit every channel in coding order. @returns False where the walk gave up. */
+  #walk(frame: SymbolFrame, weights: StoredWeights, buffers: FrameBuffers, walkChannel: ChannelWalk): boolean {
+    const { fill, addList, addEnergy, addPrediction, addReads, computeFeatures } = this.#kernel.functions
+    const { groups, energyMaps, besideChannels, levels } = this.#document
+    const { height, width } = frame
+    const { stride, planeSize, mean, scale, raw, features, places, found } = buffers
+    const area = height * width
+    const ends = new Int32Array(this.channels + 1)
+    let groupFirst = 0
+    for (const [group, size] of groups.entries()) {
+      if (group > 0) {
+        fill(raw, planeSize * energyMaps, 0)
+        for (let channel = 0; channel < groupFirst; channel++) {
+          const [from, to] = [ends[channel]!, ends[channel + 1]!]
+          const column = weights.energies[group - 1]! + channel * energyMaps * 4
+          addEnergy(raw, energyMaps, places + from * 4, found + from * 4, to - from, column)
+        }
+        const [spread, hidden] = [weights.spreadsAt[group - 1]!, weights.hiddenAt[group - 1]!]
+        const bias = weights.hiddenBiasAt[group - 1]!
+        computeFeatures(raw, features, energyMaps, height, width, stride, spread, hidden, bias)
+      }
+      for (let channel = groupFirst; channel < groupFirst + size; channel++) {
+        fill(mean, planeSize, weights.meanBias[channel]!)
+        fill(scale, planeSize, weights.scaleBias[channel]!)
+        if (group > 0) {
+          const reads = weights.readsAt[group - 1]! + (channel - groupFirst) * energyMaps * 8
+          addReads(scale, features, 2 * energyMaps, reads, stride + 2, stride * height + width + 2)
+        }
+        for (let k = 1; k <= besideChannels && k <= channel; k++) {
+          const [from, to] = [ends[channel - k]!, ends[channel - k + 1]!]
+          const weight = weights.beside[channel * besideChannels + k - 1]!
+          if (to > from) addList(scale, places + from * 4, found + from * 4, to - from, weight)
+        }
+        if (frame.prediction !== undefined) {
+          const around = weights.surroundings + channel * 2 * SURROUNDINGS.length * 4
+          const symbols = buffers.expected + channel * area * 2
+          const bias = weights.referenceBias[channel]!
+          const { levels: levelsAt } = this.#tables
+          const { predicted } = buffers
+          const maxMagnitude = levels.length - 1
+          addPrediction(mean, scale, height, width, stride, symbols, predicted, levelsAt, maxMagnitude, around, bias)
+        }
+        const taps = weights.taps + channel * 2 * NEIGHBOURS.length * 4
+        const count = walkChannel(channel, buffers, ends[channel]!, taps)
+        if (count < 0) return false
+        ends[channel + 1] = ends[channel]! + count
+      }
+      groupFirst += size
+    }
+    return true
   }
 }

@@ -1,28 +1,35 @@
-import { Tensor } from 'onnxruntime-web'
 import { IntegrityError, ModelError } from '../errors.ts'
 import type { GraphEntry } from '../manifest/manifest.ts'
 import { type Family, openFamily } from '../manifest/open-family.ts'
-import { openWasmSession, type Session } from '../runtime/wasm-session.ts'
-import { readStream, writeStream } from './container.ts'
-import { ContextModel } from './context-model.ts'
-import type { EncodedPicture, Picture, PictureCodec } from './picture-codec.ts'
+import { openSession } from '../runtime/open-session.ts'
+import type { Backend, Session } from '../runtime/session.ts'
+import { readModes, writeModes } from './block-modes.ts'
+import { type FrameKind, readCrc, readStream, type StreamHeader, writeStream } from './container.ts'
+import { ContextModel, type Prediction } from './context-model.ts'
+import { planInterFrame, toPrediction } from './inter.ts'
+import type { EncodeOptions, FrameReference, Picture, PictureCodec } from './picture-codec.ts'
+import { RansDecoder, RansEncoder } from './rans.ts'
 import { Weights } from './weights.ts'
 
 /** Position in the manifest of the one adapter set that alpha scales. */
 const ADAPTER_INDEX = 0
+
+export interface CodecOptions {
+  readonly threads: number
+  readonly backend?: Backend | undefined
+}
 
 interface OpenGraph {
   readonly session: Session
   readonly weights: Weights
 }
 
-/** Round, with magnitudes falling `deadZone` more readily; symbols outside int16 are held at its ends. */
-export function quantise(latent: Float32Array, deadZone: number): Int16Array {
-  const offset = 0.5 - deadZone
+/** Round half away from zero; symbols outside int16 are held at its ends. */
+export function quantise(latent: Float32Array): Int16Array {
   const symbols = new Int16Array(latent.length)
   for (let i = 0; i < latent.length; i++) {
     const value = latent[i]!
-    const magnitude = Math.min(32767, Math.floor(Math.abs(value) + offset))
+    const magnitude = Math.min(32767, Math.floor(Math.abs(value) + 0.5))
     symbols[i] = value < 0 ? -magnitude : magnitude
   }
   return symbols
@@ -52,18 +59,20 @@ function cropPicture({ width, rgb }: Picture, to: { width: number; height: numbe
 }
 
 /**
- * Open the codec of a family on this machine's WASM backend. Graphs open when first used.
+ * Open the codec of a family. Graphs open when first used.
  *
- * @param options.threads WASM threads, at least 1; fixed for the process by the first codec that opens.
+ * @param options.threads At least 1; on WASM fixed for the process by the first codec that opens.
+ * @param options.backend What the networks run on; `wasm` unless told otherwise. The entropy coder is the same on all.
  * @throws {IntegrityError} If the family's files are not what its manifest says.
  */
-export async function openFamilyCodec(directory: string, options: { threads: number }): Promise<PictureCodec> {
+export async function openFamilyCodec(directory: string, options: CodecOptions): Promise<PictureCodec> {
   return openCodec(await openFamily(directory), options)
 }
 
-export async function openCodec(family: Family, options: { threads: number }): Promise<PictureCodec> {
+/** As `openFamilyCodec`, of a family that is already open. */
+export async function openCodec(family: Family, options: CodecOptions): Promise<PictureCodec> {
   const { manifest, codecDigest } = family
-  const context = new ContextModel(await family.readBlob(manifest.entropy))
+  const context = await ContextModel.open(await family.readBlob(manifest.entropy))
   if (context.channels !== manifest.latent.channels)
     throw new IntegrityError(
       `Cannot open family "${manifest.family}": tables have ${context.channels} channels, expected ${manifest.latent.channels}`,
@@ -76,7 +85,8 @@ export async function openCodec(family: Family, options: { threads: number }): P
   }
   const openOne = async (name: string, entry: GraphEntry): Promise<OpenGraph> => {
     const [bytes, weights] = await Promise.all([family.readBlob(entry), Weights.load(family, entry)])
-    const session = await openWasmSession(bytes, {
+    const session = await openSession(bytes, {
+      backend: options.backend ?? 'wasm',
       input: entry.input,
       output: entry.output,
       weightInputs: Object.keys(entry.weights),
@@ -85,64 +95,120 @@ export async function openCodec(family: Family, options: { threads: number }): P
     })
     return { session, weights }
   }
-  const { stride, channels, deadZone } = manifest.latent
+  const { stride, channels } = manifest.latent
+  const digests = { codecDigest: codecDigest.slice(0, 16), tablesDigest: manifest.entropy.sha256.slice(0, 8) }
+
+  /** Write the symbols that serve best: those that follow the reference, where that helps, else a key frame's. */
+  const codeSymbols = (
+    latent: Float32Array,
+    size: { width: number; height: number },
+    { alpha255, reference }: EncodeOptions,
+  ): { symbols: Int16Array; payload: Uint8Array; frameKind: FrameKind } => {
+    const frame = { height: Math.ceil(size.height / stride), width: Math.ceil(size.width / stride), alpha255 }
+    const rounded = quantise(latent)
+    const encoder = new RansEncoder()
+    if (reference !== undefined && reference.width === size.width && reference.height === size.height) {
+      const before = context.rescale(reference.symbols, reference.alpha255, alpha255)
+      const inter = planInterFrame(latent, rounded, before, frame.height * frame.width)
+      if (inter !== undefined) {
+        writeModes(encoder, inter.modes, frame.width)
+        context.write(encoder, inter.symbols, { ...frame, prediction: toPrediction(before, inter.modes) })
+        return { symbols: inter.symbols, payload: encoder.finish(), frameKind: 'inter' }
+      }
+    }
+    context.write(encoder, rounded, frame)
+    return { symbols: rounded, payload: encoder.finish(), frameKind: 'key' }
+  }
+
+  const readSymbols = (
+    stream: Uint8Array,
+    reference: FrameReference | undefined,
+  ): { header: StreamHeader; symbols: Int16Array; bitsByChannel: Float64Array } => {
+    const { header, payload } = readStream(stream)
+    if (header.codecDigest !== digests.codecDigest || header.tablesDigest !== digests.tablesDigest)
+      throw new IntegrityError(
+        `Cannot decode stream: it is of codec ${header.codecDigest} with tables ${header.tablesDigest}, expected ${digests.codecDigest} with ${digests.tablesDigest} ("${manifest.family}" ${manifest.version})`,
+      )
+    if (header.adapterIndex !== ADAPTER_INDEX)
+      throw new IntegrityError(`Cannot decode stream: found adapter ${header.adapterIndex}, expected ${ADAPTER_INDEX}`)
+    const { alpha255 } = header
+    const frame = { height: Math.ceil(header.height / stride), width: Math.ceil(header.width / stride), alpha255 }
+    const decoder = new RansDecoder(payload)
+    const bitsByChannel = new Float64Array(channels)
+    let prediction: Prediction | undefined
+    if (header.frameKind === 'inter') {
+      if (
+        reference?.crc !== header.referenceCrc ||
+        reference.width !== header.width ||
+        reference.height !== header.height
+      )
+        throw new IntegrityError(
+          `Cannot decode stream: it follows frame ${header.referenceCrc.toString(16)}, found ${reference?.crc.toString(16) ?? 'none'}; a key frame is needed`,
+        )
+      const modes = readModes(decoder, frame.height, frame.width)
+      prediction = toPrediction(context.rescale(reference.symbols, reference.alpha255, alpha255), modes)
+    }
+    const symbols = context.read(decoder, { ...frame, prediction }, bitsByChannel)
+    decoder.finish()
+    return { header, symbols, bitsByChannel }
+  }
 
   return {
     manifest,
-    async encode(picture, { variant, alpha255 }): Promise<EncodedPicture> {
-      const variantIndex = manifest.variants.findIndex(({ id }) => id === variant)
+    async encode(picture, options) {
+      const variantIndex = manifest.variants.findIndex(({ id }) => id === options.variant)
       const entry = manifest.variants[variantIndex]
       if (entry === undefined)
         throw new ModelError(
-          `Cannot encode with variant "${variant}": "${manifest.family}" has ${manifest.variants.map(({ id }) => `"${id}"`)}`,
+          `Cannot encode with variant "${options.variant}": "${manifest.family}" has ${manifest.variants.map(({ id }) => `"${id}"`)}`,
         )
       if (picture.rgb.length !== picture.width * picture.height * 3)
         throw new RangeError(
           `Cannot encode picture: found ${picture.rgb.length} bytes, expected ${picture.width} x ${picture.height} x 3`,
         )
-      const { session, weights } = await openGraph(`encoder.${variant}`, entry.encoder)
+      const { session, weights } = await openGraph(`encoder.${options.variant}`, entry.encoder)
       const padded = padPicture(picture, stride)
-      const feeds = weights.at(alpha255)
+      const { width, height } = picture
+      const feeds = weights.at(options.alpha255)
       const started = performance.now()
-      const latent = await session.run(new Tensor('uint8', padded.rgb, [1, padded.height, padded.width, 3]), feeds)
+      const latent = await session.run(
+        { type: 'uint8', data: padded.rgb, dims: [1, padded.height, padded.width, 3] },
+        feeds,
+      )
       const computed = performance.now()
-      const symbols = quantise(latent.data as Float32Array, deadZone)
-      const payload = context.encode(symbols, padded.height / stride, padded.width / stride, alpha255)
+      const { symbols, payload, frameKind } = codeSymbols(latent.data as Float32Array, picture, options)
+      const { alpha255 } = options
+      const referenceCrc = frameKind === 'inter' ? options.reference!.crc : 0
       const stream = writeStream(
-        {
-          frameKind: 'key',
-          variantIndex,
-          adapterIndex: ADAPTER_INDEX,
-          alpha255,
-          width: picture.width,
-          height: picture.height,
-          codecDigest: codecDigest.slice(0, 16),
-          tablesDigest: manifest.entropy.sha256.slice(0, 8),
-        },
+        { frameKind, variantIndex, adapterIndex: ADAPTER_INDEX, alpha255, width, height, ...digests, referenceCrc },
         payload,
       )
-      return { stream, timings: { networkMs: computed - started, entropyMs: performance.now() - computed } }
+      return {
+        stream,
+        frameKind,
+        reference: { width, height, alpha255, symbols, crc: readCrc(stream) },
+        timings: { networkMs: computed - started, entropyMs: performance.now() - computed },
+      }
     },
 
-    async decode(stream): Promise<Picture> {
-      const { header, payload } = readStream(stream)
-      if (
-        header.codecDigest !== codecDigest.slice(0, 16) ||
-        header.tablesDigest !== manifest.entropy.sha256.slice(0, 8)
-      )
-        throw new IntegrityError(
-          `Cannot decode stream: it is of codec ${header.codecDigest} with tables ${header.tablesDigest}, expected ${codecDigest.slice(0, 16)} with ${manifest.entropy.sha256.slice(0, 8)} ("${manifest.family}" ${manifest.version})`,
-        )
-      if (header.adapterIndex !== ADAPTER_INDEX)
-        throw new IntegrityError(
-          `Cannot decode stream: found adapter ${header.adapterIndex}, expected ${ADAPTER_INDEX}`,
-        )
-      const [h, w] = [Math.ceil(header.height / stride), Math.ceil(header.width / stride)]
-      const symbols = context.decode(payload, h, w, header.alpha255)
-      const { session, weights } = await openGraph('decoder', manifest.decoder)
-      const latent = new Tensor('float32', new Float32Array(symbols), [1, channels, h, w])
-      const frame = await session.run(latent, weights.at(header.alpha255))
-      return cropPicture({ width: w * stride, height: h * stride, rgb: frame.data as Uint8Array }, header)
+    async decode(stream, { reference, decoder = 'full' } = {}) {
+      const { header, symbols } = readSymbols(stream, reference)
+      const entry = manifest.decoders[decoder]
+      if (entry === undefined)
+        throw new ModelError(`Cannot decode with the ${decoder} decoder: "${manifest.family}" has none`)
+      const { width, height, alpha255, crc } = header
+      const [h, w] = [Math.ceil(height / stride), Math.ceil(width / stride)]
+      const { session, weights } = await openGraph(`decoder.${decoder}`, entry)
+      const data = new Float32Array(symbols)
+      const frame = await session.run({ type: 'float32', data, dims: [1, channels, h, w] }, weights.at(alpha255))
+      const whole = { width: w * stride, height: h * stride, rgb: frame.data as Uint8Array }
+      return { ...cropPicture(whole, header), reference: { width, height, alpha255, symbols, crc } }
+    },
+
+    decodeSymbols(stream, { reference } = {}) {
+      const { header, symbols, bitsByChannel } = readSymbols(stream, reference)
+      const { width, height, alpha255, crc } = header
+      return { reference: { width, height, alpha255, symbols, crc }, bitsByChannel }
     },
 
     async close() {

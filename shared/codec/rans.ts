@@ -24,6 +24,16 @@ export class RansEncoder {
     this.#count++
   }
 
+  /** Many at once: pairs of start and frequency. */
+  append(intervals: Uint32Array): void {
+    while (this.#count + intervals.length / 2 > this.#starts.length) this.#grow()
+    for (let i = 0; i < intervals.length; i += 2) {
+      this.#starts[this.#count] = intervals[i]!
+      this.#frequencies[this.#count] = intervals[i + 1]!
+      this.#count++
+    }
+  }
+
   /** A whole number >= 0 in Exp-Golomb form, each bit at probability one half. */
   putEscape(value: number): void {
     const digits = 32 - Math.clz32(value + 1)
@@ -40,7 +50,8 @@ export class RansEncoder {
         words.push(state & 0xffff)
         state = state >>> 16
       }
-      state = Math.floor(state / frequency) * 0x10000 + (state % frequency) + this.#starts[i]!
+      // quotient * 2^16 + remainder + start, with one division.
+      state += Math.floor(state / frequency) * (0x10000 - frequency) + this.#starts[i]!
     }
     words.push(state & 0xffff, state >>> 16)
     const bytes = new Uint8Array(words.length * 2)
@@ -53,8 +64,8 @@ export class RansEncoder {
   }
 
   #grow(): void {
-    const starts = new Uint32Array(this.#count * 2)
-    const frequencies = new Uint32Array(this.#count * 2)
+    const starts = new Uint32Array(this.#starts.length * 2)
+    const frequencies = new Uint32Array(this.#starts.length * 2)
     starts.set(this.#starts)
     frequencies.set(this.#frequencies)
     this.#starts = starts
@@ -64,7 +75,7 @@ export class RansEncoder {
 
 /** Reads what RansEncoder wrote. Never reads past the payload: a short one decodes zeros and fails in `finish`. */
 export class RansDecoder {
-  readonly #bytes: Uint8Array
+  readonly bytes: Uint8Array
   #position = 0
   #state: number
 
@@ -74,9 +85,24 @@ export class RansDecoder {
       throw new IntegrityError(
         `Cannot decode payload: found ${bytes.length} bytes, expected an even number of at least 4`,
       )
-    this.#bytes = bytes
+    this.bytes = bytes
     const high = this.#word()
     this.#state = high * 0x10000 + this.#word()
+  }
+
+  /** Bytes read so far. */
+  get position(): number {
+    return this.#position
+  }
+
+  get state(): number {
+    return this.#state
+  }
+
+  /** Go on where another reader of the same bytes stopped. */
+  resume(position: number, state: number): void {
+    this.#position = position
+    this.#state = state
   }
 
   /** The place of the next symbol in the cumulative frequencies, 0..65535. */
@@ -105,9 +131,9 @@ export class RansDecoder {
 
   /** @throws {IntegrityError} If the payload is not used up exactly or the coder's state is not where it began. */
   finish(): void {
-    if (this.#position !== this.#bytes.length || this.#state !== STATE_FLOOR)
+    if (this.#position !== this.bytes.length || this.#state !== STATE_FLOOR)
       throw new IntegrityError(
-        `Cannot decode payload: its end does not fit its symbols (${this.#position} of ${this.#bytes.length} bytes used)`,
+        `Cannot decode payload: its end does not fit its symbols (${this.#position} of ${this.bytes.length} bytes used)`,
       )
   }
 
@@ -120,6 +146,6 @@ export class RansDecoder {
   #word(): number {
     const at = this.#position
     this.#position += 2
-    return at + 1 < this.#bytes.length ? this.#bytes[at]! | (this.#bytes[at + 1]! << 8) : 0
+    return at + 1 < this.bytes.length ? this.bytes[at]! | (this.bytes[at + 1]! << 8) : 0
   }
 }

@@ -33,19 +33,29 @@ function toFloat32(data: Uint8Array, entry: TensorEntry, name: string): Float32A
   return values
 }
 
-/** W + alpha * up @ down, with up [rows, rank] and down [rank, columns]; rows * columns values. */
-function addLowRank(base: Float32Array, up: WeightTensor, down: WeightTensor, alpha: number): Float32Array {
+/** (I + alpha * up @ down) @ W, with W a matrix of [rows, columns], up [rows, rank] and down [rank, rows]. */
+function addLowRank(base: WeightTensor, up: WeightTensor, down: WeightTensor, alpha: number): WeightTensor {
   const [rows, rank] = up.shape as [number, number]
-  const columns = down.shape[1]!
-  const merged = Float32Array.from(base)
+  const columns = base.values.length / rows
+  const inner = new Float32Array(rank * columns)
+  for (let r = 0; r < rank; r++) addScaledRows(inner, r, base.values, down.values.subarray(r * rows, (r + 1) * rows))
+  const merged = Float32Array.from(base.values)
   for (let row = 0; row < rows; row++) {
-    for (let r = 0; r < rank; r++) {
-      const factor = alpha * up.values[row * rank + r]!
-      const [to, from] = [row * columns, r * columns]
-      for (let column = 0; column < columns; column++) merged[to + column]! += factor * down.values[from + column]!
-    }
+    const factors = up.values.slice(row * rank, (row + 1) * rank).map((value) => alpha * value)
+    addScaledRows(merged, row, inner, factors)
   }
-  return merged
+  return { shape: base.shape, values: merged }
+}
+
+/** to[row] += the sum of factors[i] * from[i], all rows of the same length. */
+function addScaledRows(to: Float32Array, row: number, from: Float32Array, factors: Float32Array): void {
+  const columns = from.length / factors.length
+  const target = to.subarray(row * columns, (row + 1) * columns)
+  for (let i = 0; i < factors.length; i++) {
+    const factor = factors[i]!
+    const source = i * columns
+    for (let column = 0; column < columns; column++) target[column]! += factor * from[source + column]!
+  }
 }
 
 /** The tensors of one graph, with its adapter merged at any alpha (MALICE: exact, no cost at run time). */
@@ -104,7 +114,7 @@ export class Weights {
     const part = (tensor: string): WeightTensor => this.#tensors.get(tensor)!
     switch (update.kind) {
       case 'lowRank':
-        return { shape: base.shape, values: addLowRank(base.values, part(update.up), part(update.down), alpha) }
+        return addLowRank(base, part(update.up), part(update.down), alpha)
       case 'linear': {
         const delta = part(update.delta).values
         return { shape: base.shape, values: base.values.map((value, i) => value + alpha * delta[i]!) }
@@ -117,14 +127,18 @@ export class Weights {
   }
 
   #checkUpdate(name: string, update: TensorUpdate): void {
-    const size = this.#tensors.get(name)!.values.length
-    const [found, form] =
-      update.kind === 'lowRank'
-        ? [(this.#tensors.get(update.up)!.shape[0] ?? 0) * (this.#tensors.get(update.down)!.shape[1] ?? 0), 'up @ down']
-        : [this.#tensors.get(update.delta)!.values.length, 'delta']
-    const ranksDiffer =
-      update.kind === 'lowRank' && this.#tensors.get(update.up)!.shape[1] !== this.#tensors.get(update.down)!.shape[0]
-    if (found !== size || ranksDiffer)
-      throw new ModelError(`Cannot adapt tensor "${name}": ${form} has ${found} values, expected ${size}`)
+    const base = this.#tensors.get(name)!
+    if (update.kind === 'lowRank') {
+      const [up, down] = [this.#tensors.get(update.up)!.shape, this.#tensors.get(update.down)!.shape]
+      const rows = base.shape[0]
+      if (up.length !== 2 || down.length !== 2 || up[0] !== rows || down[1] !== rows || up[1] !== down[0])
+        throw new ModelError(
+          `Cannot adapt tensor "${name}": up is [${up}] and down [${down}], expected [${rows}, r] and [r, ${rows}]`,
+        )
+      return
+    }
+    const [found, expected] = [this.#tensors.get(update.delta)!.values.length, base.values.length]
+    if (found !== expected)
+      throw new ModelError(`Cannot adapt tensor "${name}": delta has ${found} values, expected ${expected}`)
   }
 }

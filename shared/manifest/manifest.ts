@@ -23,8 +23,8 @@ const graphSchema = blobSchema.extend({
 export type GraphEntry = z.infer<typeof graphSchema>
 
 /**
- * What alpha does to a named tensor. `lowRank`: W + alpha * up @ down, reshaped to W's shape (ALICE, section 7 of
- * the methods). `linear`: W + alpha * delta. `logGain`: W * exp(alpha * delta).
+ * What alpha does to a named tensor. `lowRank`: a pair of 1x1 convolutions on the layer's output, merged:
+ * (I + alpha * up @ down) @ W with W as a matrix of one row an output (ALICE, methods 7). `linear`: W + alpha * delta. `logGain`: W * exp(alpha * delta).
  */
 const updateSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('lowRank'), down: z.string(), up: z.string() }),
@@ -52,6 +52,8 @@ const resizePointSchema = z.object({ scale: z.number().gt(0).lt(1), psnrDb: z.nu
 const variantSchema = z.object({
   id: z.string(),
   encoder: graphSchema,
+  /** The same encoder with its adapters beside the layers, scaled by the input "alpha" [1]: nothing is merged. */
+  live: graphSchema.optional(),
   card: z.array(cardPointSchema).min(2),
 })
 
@@ -83,20 +85,14 @@ export const manifestSchema = z.object({
   description: z.string(),
   tensors: z.record(z.string(), tensorSchema),
   variants: z.array(variantSchema).min(1),
-  decoder: graphSchema,
+  /** Either reads every stream of the family. `full` is what streams are made for; `light` is for weak receivers. */
+  decoders: z.object({ full: graphSchema, light: graphSchema.optional() }),
   resizeCard: z.array(resizePointSchema),
   adapters: z.array(adapterSchema),
   /** Integer tables and weights of the context model: shared/codec/context-model.ts. */
   entropy: blobSchema,
-  /**
-   * Latent channels, the pixels a latent stands for in each direction, and how much more readily than by
-   * rounding a magnitude falls (0 is plain rounding).
-   */
-  latent: z.object({
-    channels: z.int().positive(),
-    stride: z.int().positive(),
-    deadZone: z.number().min(0).max(0.5),
-  }),
+  /** Latent channels, and the pixels a latent stands for in each direction. */
+  latent: z.object({ channels: z.int().positive(), stride: z.int().positive() }),
   golden: goldenSchema,
 })
 export type Manifest = z.infer<typeof manifestSchema>

@@ -47,10 +47,14 @@ export const desiredSchema = z.object({
 })
 export type Desired = z.infer<typeof desiredSchema>
 
-/** `profile` changes the telemetry interval for a while; `rebirth` asks for birth, state and reported again. */
+/**
+ * `rebirth` asks for birth, state and reported again; `key-frame` for a frame that stands alone, because the receiver
+ * lost one that others follow.
+ */
 export const commandSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('rebirth') }),
   z.object({ kind: z.literal('restart-worker') }),
   z.object({ kind: z.literal('snapshot'), slot: slotIdSchema }),
+  z.object({ kind: z.literal('key-frame'), slot: slotIdSchema }),
 ])
 export type Command = z.infer<typeof commandSchema>

@@ -105,7 +105,7 @@ class FleetEar {
 
 const configuration = configurationSchema.parse({
   family: 'kodo',
-  variant: 'base',
+  variant: 'full',
   alpha255: 64,
   mode: 'merged',
   backend: 'wasm',
@@ -323,13 +323,13 @@ describe('WorkerSupervisor', () => {
     withWorker(async (worker, deaths) => {
       const { signal } = new AbortController()
       await worker.ready(signal)
-      const job = await worker.encode(picture, small, true)
+      const job = await worker.encode(picture, small, { keyFrame: true, measureQuality: true })
       expect(await job.quality).toBeGreaterThan(20)
       const cpu = worker.cpuSeconds
       process.kill(worker.pid!, 'SIGKILL')
       while (deaths.length === 0) await delay(10)
       await worker.ready(signal)
-      const again = await worker.encode(picture, small, false)
+      const again = await worker.encode(picture, small, { keyFrame: false, measureQuality: false })
 
       expect(Buffer.from(again.stream)).toEqual(Buffer.from(job.stream))
       expect(worker.restarts).toBe(1)
@@ -342,10 +342,15 @@ describe('WorkerSupervisor', () => {
       const { signal } = new AbortController()
       await worker.ready(signal)
       process.kill(worker.pid!, 'SIGSTOP')
-      await expect(worker.encode(picture, small, false)).rejects.toMatchObject({ code: 'TRANSPORT', retryable: true })
+      await expect(worker.encode(picture, small, { keyFrame: false, measureQuality: false })).rejects.toMatchObject({
+        code: 'TRANSPORT',
+        retryable: true,
+      })
       await worker.ready(signal)
 
       expect(deaths).toHaveLength(1)
-      expect((await worker.encode(picture, small, false)).stream.length).toBeGreaterThan(32)
+      expect(
+        (await worker.encode(picture, small, { keyFrame: false, measureQuality: false })).stream.length,
+      ).toBeGreaterThan(32)
     }))
 })

@@ -7,10 +7,11 @@ import { startBroker } from '@espalier/controller/broker/embedded-broker'
 import { loadConfig, type RawSettings } from '@espalier/controller/config'
 import { startController } from '@espalier/controller/main'
 import { openFamilyCodec } from '@espalier/shared/codec/open-codec'
+import type { FrameReference } from '@espalier/shared/codec/picture-codec'
 import { type Configuration, configurationId } from '@espalier/shared/configuration'
 import { ConfigError } from '@espalier/shared/errors'
 import { openFamily } from '@espalier/shared/manifest/open-family'
-import { type Desired, desiredSchema } from '@espalier/shared/messages/controller'
+import { commandSchema, type Desired, desiredSchema } from '@espalier/shared/messages/controller'
 import { formatMessage, parseMessage } from '@espalier/shared/messages/envelope'
 import { encodeUplinkFrame } from '@espalier/shared/messages/uplink'
 import { connectAsync, type MqttClient } from 'mqtt'
@@ -65,6 +66,7 @@ class FakeDevice {
   readonly client: MqttClient
   readonly desired: Desired[] = []
   readonly commands: string[] = []
+  readonly asked: string[] = []
   #seq = 0
   #frames = 0
   #bits = 0
@@ -75,7 +77,9 @@ class FakeDevice {
     this.client = client
     client.on('message', (topic, payload) => {
       if (topic.endsWith('/desired')) this.desired.push(parseMessage(payload, 'desired', desiredSchema).body)
-      if (topic.includes('/command/')) this.commands.push(topic)
+      if (!topic.includes('/command/')) return
+      this.commands.push(topic)
+      this.asked.push(parseMessage(payload, 'command', commandSchema).body.kind)
     })
   }
 
@@ -214,7 +218,7 @@ describe('the controller', () => {
     onTestFinished(() => codec.close())
     const { stream } = await codec.encode(
       { width: 64, height: 48, rgb: new Uint8Array(64 * 48 * 3).fill(120) },
-      { variant: 'base', alpha255: 128 },
+      { variant: 'full', alpha255: 128 },
     )
     const socket = new WebSocket(`${url.replace('http', 'ws')}/api/v1/uplink/${DEVICE}/${SLOT}`)
     await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject))
@@ -237,6 +241,44 @@ describe('the controller', () => {
       return response.status === 200 ? undefined : response
     })
     expect(await refused.json()).toMatchObject({ error: { code: 'INTEGRITY' } })
+    await until('a request for a key frame', () => device.asked.find((kind) => kind === 'key-frame'))
+    socket.terminate()
+  })
+
+  test('shows a frame that follows others, and nothing wrong once one of them is lost', async () => {
+    const { url, mqttPort } = await start(await folder())
+    const device = await FakeDevice.connect(mqttPort)
+    await device.beBorn()
+    const codec = await openFamilyCodec(join(FAMILIES, 'kodo'), { threads: 1 })
+    onTestFinished(() => codec.close())
+    const streams: Uint8Array[] = []
+    let reference: FrameReference | undefined
+    for (let step = 0; step < 4; step++) {
+      const rgb = new Uint8Array(64 * 48 * 3).map((_, i) => ((i * 31) % 160) + (i < 3000 ? step * 25 : 0))
+      const picture = { width: 64, height: 48, rgb }
+      const encoded = await codec.encode(picture, { variant: 'full', alpha255: 60, reference })
+      expect(encoded.frameKind).toBe(step === 0 ? 'key' : 'inter')
+      reference = encoded.reference
+      streams.push(encoded.stream)
+    }
+    const socket = new WebSocket(`${url.replace('http', 'ws')}/api/v1/uplink/${DEVICE}/${SLOT}`)
+    await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject))
+    const send = (sequence: number) =>
+      socket.send(encodeUplinkFrame({ sequence, capturedWallMs: 0, stream: streams[sequence]! }))
+    const image = `${url}/api/v1/devices/${DEVICE}/slots/${SLOT}/frame.png`
+    const arrived = (sequence: number) =>
+      until(`frame ${sequence}`, async () => {
+        const [view] = (await call(url, 'devices')).json
+        return view.slots[0]?.uplink?.sequence === sequence || undefined
+      })
+    send(0)
+    send(1)
+    await arrived(1)
+    expect((await fetch(image)).status).toBe(200)
+    send(3)
+    await arrived(3)
+    expect(await (await fetch(image)).json()).toMatchObject({ error: { code: 'INTEGRITY' } })
+    await until('a request for a key frame', () => device.asked.find((kind) => kind === 'key-frame'))
     socket.terminate()
   })
 

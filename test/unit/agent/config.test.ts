@@ -25,6 +25,7 @@ describe('loadConfig()', () => {
       source: { kind: 'images', path: 'clip', frameRate: 5, loop: true },
       sink: { kind: 'uplink' },
       weight: 1,
+      keyFrameEveryS: 10,
     })
     expect(Object.isFrozen(config)).toBe(true)
   })

@@ -17,7 +17,7 @@ const FRAME_RATE = 5
 function configurationOf(alpha255: number, scale = 1): Configuration {
   return configurationSchema.parse({
     family: 'kodo',
-    variant: 'base',
+    variant: 'full',
     alpha255,
     mode: 'merged',
     backend: 'wasm',

@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest'
 
 const configuration = configurationSchema.parse({
   family: 'kodo',
-  variant: 'base',
+  variant: 'full',
   alpha255: 0,
   mode: 'merged',
   backend: 'wasm',
@@ -59,7 +59,7 @@ describe('psnrDb()', () => {
 })
 
 test('findRefusal() names what this device does not have', () => {
-  const about = { manifest: { family: 'kodo', variants: [{ id: 'base' }] } as Manifest, threads: 1 }
+  const about = { manifest: { family: 'kodo', variants: [{ id: 'full' }] } as Manifest, threads: 1 }
   const refusalOf = (changes: Partial<typeof configuration>) => findRefusal([{ ...configuration, ...changes }], about)
 
   expect(refusalOf({ alpha255: 255, width: 32, frameRate: 1 })).toBeUndefined()

@@ -19,7 +19,7 @@ const never = (): never => {
 function desired(gen: number, slots: string[] = ['cam0'], alpha255 = gen) {
   const configuration = {
     family: 'kodo',
-    variant: 'base',
+    variant: 'full',
     alpha255,
     mode: 'merged',
     backend: 'wasm',

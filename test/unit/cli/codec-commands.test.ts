@@ -37,8 +37,24 @@ describe('espalier', () => {
       height: 288,
       alpha255: 128,
       family: 'kodo',
-      variant: 'base',
+      variant: 'full',
+      sections: { headerBytes: 32, checksumBytes: 4 },
     })
+    const { bitsByChannel, payloadBytes } = JSON.parse(stdout)
+    const bits = bitsByChannel.reduce((sum: number, each: number) => sum + each, 0)
+    // The coder's state and its rounding are all that the channels do not account for.
+    expect(Math.abs(payloadBytes * 8 - bits)).toBeLessThan(64 + 0.001 * bits)
+  })
+
+  test('encode --target-bytes takes the best quality that fits, or says what the lowest rate takes', () => {
+    const within = join(folder, 'within.esp')
+    expect(run('encode', clip, within, '--target-bytes', '2000').status).toBe(0)
+    const { length } = readFileSync(within)
+    expect(length).toBeLessThanOrEqual(2000)
+    expect(length).toBeGreaterThan(1800)
+    const { status, stderr } = run('encode', clip, within, '--target-bytes', '50')
+    expect([status, stderr]).toEqual([2, expect.stringMatching(/lowest rate takes \d+/)])
+    expect(readFileSync(within).length).toBe(length)
   })
 
   test('a truncated stream fails with one line that says what was found, and writes nothing', () => {

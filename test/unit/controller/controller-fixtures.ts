@@ -35,7 +35,7 @@ export const manifest: Manifest = parseManifest(
     tensors: {},
     variants: [
       {
-        id: 'base',
+        id: 'full',
         encoder: graph,
         card: [
           { alpha255: 0, bitsPerPixel: 1.2, psnrDb: 35 },
@@ -44,11 +44,11 @@ export const manifest: Manifest = parseManifest(
         ],
       },
     ],
-    decoder: graph,
+    decoders: { full: graph },
     resizeCard: [{ scale: 0.5, psnrDb: 33 }],
     adapters: [],
     entropy: blob,
-    latent: { channels: 8, stride: 16, deadZone: 0 },
+    latent: { channels: 8, stride: 16 },
     golden: { picture: blob, width: 16, height: 16, cases: [] },
   }),
   'toy',
@@ -138,7 +138,7 @@ export function envelope<Body>(
 
 export const configuration: Configuration = {
   family: 'toy',
-  variant: 'base',
+  variant: 'full',
   alpha255: 0,
   mode: 'merged',
   backend: 'wasm',

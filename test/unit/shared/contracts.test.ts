@@ -39,7 +39,7 @@ describe('units', () => {
 describe('configuration ids', () => {
   const configuration: fc.Arbitrary<Configuration> = fc.record({
     family: fc.constantFrom('kodo', 'x-1.2'),
-    variant: fc.constantFrom('base', 's'),
+    variant: fc.constantFrom('full', 's'),
     alpha255: fc.integer({ min: 0, max: 255 }),
     mode: fc.constantFrom('merged' as const, 'live' as const),
     backend: fc.constantFrom('wasm' as const, 'webgpu' as const, 'native' as const),

@@ -1,0 +1,106 @@
+import { existsSync } from 'node:fs'
+import { measureAdapterCost } from '@espalier/forge/measure/adapter-cost'
+import { measureEncodeSpeed } from '@espalier/forge/measure/encode-speed'
+import { measureEntropySpeed } from '@espalier/forge/measure/entropy-speed'
+import { evaluate, listPictures, readPicture } from '@espalier/forge/measure/evaluate'
+import { measureInterGain } from '@espalier/forge/measure/inter-gain'
+import { plotEvaluation } from '@espalier/forge/measure/plot'
+import { measureRateControl, type RateControlRun } from '@espalier/forge/measure/rate-control-run'
+import { openCodec } from '@espalier/shared/codec/open-codec'
+import { openFamily } from '@espalier/shared/manifest/open-family'
+import { startProgress } from '../progress.ts'
+import { atLeast, atMost, type Check, type Findings } from './checks.ts'
+
+const THREADS = 2
+const CLIP_ALPHAS = [0.2, 0.45, 0.7]
+const CLIP_FRAME_RATE = 12.5
+const TARGETS_BPS = [50e3, 100e3, 200e3, 400e3, 800e3]
+
+/** Everything that is claimed of the codec, from real files, in one run. @param clip Folder of a fixed camera's frames. */
+export async function benchCodec(
+  familyDir: string,
+  { kodak, clip, alphas }: { kodak: string; clip: string; alphas: readonly number[] },
+): Promise<Findings> {
+  const family = await openFamily(familyDir)
+  const codec = await openCodec(family, { threads: THREADS })
+  const native = await openCodec(family, { threads: THREADS, backend: 'native' }).catch(() => undefined)
+  const variants = family.manifest.variants.map(({ id }) => id)
+  try {
+    const files = await listPictures(kodak)
+    const checks: Check[] = []
+
+    // Times first, before anything has warmed the machine.
+    const frames = existsSync(clip) ? await Promise.all((await listPictures(clip)).map(readPicture)) : []
+    const frame = frames[0] ?? (await readPicture(files[0]!))
+    const speed = await measureEncodeSpeed(
+      [
+        ...variants.map((variant) => ({ name: `${variant}, wasm`, codec, variant })),
+        ...(native === undefined
+          ? []
+          : variants.map((variant) => ({ name: `${variant}, native`, codec: native, variant }))),
+      ],
+      frame,
+      { alpha: 0.25, threads: THREADS },
+    )
+    const ratio = (name: string, rival: string): number => speed.ratios[name]![rival]!
+    checks.push(
+      atMost('encode 512x288, small, wasm: against AVIF effort 4', ratio('small, wasm', 'avif 4'), 0.4, 'times'),
+    )
+    checks.push(
+      atMost('encode 512x288, small, wasm: against WebP effort 4', ratio('small, wasm', 'webp 4'), 4, 'times'),
+    )
+    if (native !== undefined)
+      checks.push(atMost('encode 512x288, small, native: against WebP', ratio('small, native', 'webp 4'), 2, 'times'))
+    const entropy = await measureEntropySpeed(family, codec, await readPicture(files[4]!), [0, 0.5, 1])
+    const slowest = (key: 'encodeSymbolsPerS' | 'decodeSymbolsPerS') =>
+      Math.min(...entropy.map((each) => each[key])) / 1e6
+    checks.push(atLeast('entropy coding with contexts, kodim05', slowest('encodeSymbolsPerS'), 10, 'million symbols/s'))
+    checks.push(
+      atLeast('entropy decoding with contexts, kodim05', slowest('decodeSymbolsPerS'), 10, 'million symbols/s'),
+    )
+    const adapter = await measureAdapterCost(family, codec, frame, THREADS)
+    checks.push(atMost('adapter set, full encoder and decoder', adapter.adapterBytes / 1000, 60, 'KB'))
+    checks.push(atMost('alpha change until the next frame has it, worst of 35', adapter.changeMs.worst, 50, 'ms'))
+    checks.push(atMost('merged against unadapted, time a frame', adapter.mergedRatio, 1.02, 'times'))
+
+    const progress = startProgress('evaluating')
+    const evaluation = await evaluate(codec, files, { variants, alphas, onProgress: progress.update }).finally(() =>
+      progress.stop(),
+    )
+    const rate = (variant: string, anchor: 'jpeg420' | 'webp' | 'avif' | 'first'): number =>
+      evaluation.bdRatePct[variant]?.[anchor] ?? Number.NaN
+    checks.push(atMost('BD-rate, Kodak, full: against JPEG 4:2:0', rate('full', 'jpeg420'), -38, '%'))
+    checks.push(atMost('BD-rate, Kodak, full: against WebP', rate('full', 'webp'), -5, '%'))
+    checks.push(atMost('BD-rate, Kodak, full: against AVIF', rate('full', 'avif'), 18, '%'))
+    checks.push(atMost('BD-rate, Kodak, small against full', rate('small', 'first'), 4, '%'))
+    checks.push(atMost('BD-rate, Kodak, tiny against full', rate('tiny', 'first'), 12, '%'))
+
+    let rates: RateControlRun[] | undefined
+    let inter: Awaited<ReturnType<typeof measureInterGain>> | undefined
+    if (frames.length > 0) {
+      const watching = startProgress('fixed camera')
+      inter = await measureInterGain(codec, frames, {
+        variant: 'full',
+        alphas: CLIP_ALPHAS,
+        onProgress: watching.update,
+      }).finally(() => watching.stop())
+      checks.push(atMost('inter coding, fixed camera: bits against intra at equal PSNR', inter.bdRatePct, -35, '%'))
+      process.stderr.write('rate control: 120 frames at each of five rates\n')
+      rates = await measureRateControl(codec, frames, {
+        variant: 'small',
+        frameRate: CLIP_FRAME_RATE,
+        targetsBps: TARGETS_BPS,
+      })
+      for (const { targetBps, meanRatio, worstWindowRatio, scale, saturated } of rates) {
+        const name = `rate control at ${targetBps / 1000} kbit/s${scale === 1 ? '' : `, ${scale} of the size`}${saturated === null ? '' : ` (saturated ${saturated})`}`
+        checks.push(atMost(`${name}: mean off the target`, Math.abs(meanRatio - 1) * 100, 3, '%'))
+        checks.push(atMost(`${name}: fullest second over the target`, worstWindowRatio, 1.15, 'times'))
+      }
+    } else {
+      process.stderr.write(`SKIPPED inter coding: "${clip}" is absent\n`)
+    }
+    return { checks, details: { speed, entropy, adapter, evaluation, inter, rates }, plots: plotEvaluation(evaluation) }
+  } finally {
+    await Promise.all([codec.close(), native?.close()])
+  }
+}
