@@ -1,12 +1,15 @@
 import { existsSync } from 'node:fs'
 import { measureAdapterCost } from '@espalier/forge/measure/adapter-cost'
+import { type AdapterWorth, measureAdapterWorth, missingFamilies } from '@espalier/forge/measure/adapter-worth'
 import { measureEncodeSpeed } from '@espalier/forge/measure/encode-speed'
 import { measureEntropySpeed } from '@espalier/forge/measure/entropy-speed'
 import { evaluate, listPictures, readPicture } from '@espalier/forge/measure/evaluate'
-import { measureInterGain } from '@espalier/forge/measure/inter-gain'
+import { type InterGain, measureInterGain } from '@espalier/forge/measure/inter-gain'
 import { plotEvaluation } from '@espalier/forge/measure/plot'
 import { measureRateControl, type RateControlRun } from '@espalier/forge/measure/rate-control-run'
-import { openCodec } from '@espalier/shared/codec/open-codec'
+import { measureVideoRivals, type VideoRival } from '@espalier/forge/measure/video-rivals'
+import { openCodec, openFamilyCodec } from '@espalier/shared/codec/open-codec'
+import { ConfigError } from '@espalier/shared/errors'
 import { openFamily } from '@espalier/shared/manifest/open-family'
 import { startProgress } from '../progress.ts'
 import { atLeast, atMost, type Check, type Findings } from './checks.ts'
@@ -16,10 +19,27 @@ const CLIP_ALPHAS = [0.2, 0.45, 0.7]
 const CLIP_FRAME_RATE = 12.5
 const TARGETS_BPS = [50e3, 100e3, 200e3, 400e3, 800e3]
 
-/** Everything that is claimed of the codec, from real files, in one run. @param clip Folder of a fixed camera's frames. */
+/** Every video rival, or undefined where ffmpeg is absent, after saying so. */
+async function runRivals(
+  ...args: Parameters<typeof measureVideoRivals>
+): Promise<Record<string, VideoRival> | undefined> {
+  try {
+    return await measureVideoRivals(...args)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    process.stderr.write(`SKIPPED video rivals: ${error.message}\n`)
+    return undefined
+  }
+}
+
+/**
+ * Everything that is claimed of the codec, from real files, in one run.
+ *
+ * @param folders.clip A fixed camera's frames. @param folders.compared Families of one rate each (forge/training/README.md).
+ */
 export async function benchCodec(
   familyDir: string,
-  { kodak, clip, alphas }: { kodak: string; clip: string; alphas: readonly number[] },
+  { kodak, clip, compared, alphas }: { kodak: string; clip: string; compared: string; alphas: readonly number[] },
 ): Promise<Findings> {
   const family = await openFamily(familyDir)
   const codec = await openCodec(family, { threads: THREADS })
@@ -75,16 +95,50 @@ export async function benchCodec(
     checks.push(atMost('BD-rate, Kodak, small against full', rate('small', 'first'), 4, '%'))
     checks.push(atMost('BD-rate, Kodak, tiny against full', rate('tiny', 'first'), 12, '%'))
 
+    let worth: AdapterWorth | undefined
+    const missing = missingFamilies(compared)
+    if (missing.length === 0) {
+      const comparing = startProgress('one model against many')
+      const open = (directory: string) =>
+        openFamilyCodec(directory, { threads: THREADS, backend: native === undefined ? 'wasm' : 'native' })
+      const one = evaluation.points.filter(({ variant }) => variant === 'full')
+      worth = await measureAdapterWorth(one, compared, open, files, comparing.update).finally(() => comparing.stop())
+      checks.push(atLeast('rates that alpha spans, Kodak, full', worth.rateRange, 4, 'to 1'))
+      checks.push(atMost('BD-rate, one model against four of one rate each', worth.againstTunedPct, 6, '%'))
+      checks.push(atMost('BD-rate, against scaling the latents alone', worth.againstGainsPct.gains, -4, '%'))
+    } else {
+      process.stderr.write(
+        `SKIPPED one model against many: "${compared}" lacks ${missing.join(', ')}; forge/training/README.md tells how to make them\n`,
+      )
+    }
+
     let rates: RateControlRun[] | undefined
-    let inter: Awaited<ReturnType<typeof measureInterGain>> | undefined
+    let inter: Record<'full' | 'small', InterGain> | undefined
+    let rivals: Record<string, VideoRival> | undefined
     if (frames.length > 0) {
       const watching = startProgress('fixed camera')
-      inter = await measureInterGain(codec, frames, {
-        variant: 'full',
-        alphas: CLIP_ALPHAS,
-        onProgress: watching.update,
-      }).finally(() => watching.stop())
-      checks.push(atMost('inter coding, fixed camera: bits against intra at equal PSNR', inter.bdRatePct, -35, '%'))
+      const follow = (variant: string, before: number) =>
+        measureInterGain(codec, frames, {
+          variant,
+          alphas: CLIP_ALPHAS,
+          onProgress: (done, of) => watching.update(before + done, 2 * of),
+        })
+      try {
+        inter = { full: await follow('full', 0), small: await follow('small', 2 * CLIP_ALPHAS.length) }
+      } finally {
+        watching.stop()
+      }
+      checks.push(
+        atMost('inter coding, fixed camera: bits against intra at equal PSNR', inter.full.bdRatePct, -35, '%'),
+      )
+      const racing = startProgress('video rivals')
+      const ours = inter.full.inter.map((point) => ({
+        setting: point.alpha,
+        bitsPerFrame: point.bitsPerFrame,
+        psnrDb: point.psnrDb,
+        encodeCpuMs: (point.encodeCpuS * 1e3) / frames.length,
+      }))
+      rivals = await runRivals(frames, ours, racing.update).finally(() => racing.stop())
       process.stderr.write('rate control: 120 frames at each of five rates\n')
       rates = await measureRateControl(codec, frames, {
         variant: 'small',
@@ -99,7 +153,11 @@ export async function benchCodec(
     } else {
       process.stderr.write(`SKIPPED inter coding: "${clip}" is absent\n`)
     }
-    return { checks, details: { speed, entropy, adapter, evaluation, inter, rates }, plots: plotEvaluation(evaluation) }
+    return {
+      checks,
+      details: { speed, entropy, adapter, evaluation, worth, inter, rivals, rates },
+      plots: plotEvaluation(evaluation),
+    }
   } finally {
     await Promise.all([codec.close(), native?.close()])
   }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -26,6 +26,8 @@ const DATA_DIR = process.env.ESPALIER_DATA ?? join(ROOT, '../shared/data')
 /** Four encoders at each of these take ten minutes; `espalier eval` has nine by default. */
 const BENCH_ALPHAS = [0, 0.2, 0.4, 0.6, 0.8, 1]
 const RESULTS_DIR = join(ROOT, 'docs/results')
+/** What stands below it in a results page is written by hand and stays. */
+const BY_HAND = '<!-- Below this line by hand. -->'
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   async codec() {
@@ -34,7 +36,12 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       process.stderr.write(`SKIPPED codec: "${kodak}" is absent; set ESPALIER_DATA to a folder with kodak/\n`)
       return undefined
     }
-    return benchCodec(DEFAULT_FAMILY_DIR, { kodak, clip: join(DATA_DIR, 'video/frames'), alphas: BENCH_ALPHAS })
+    return benchCodec(DEFAULT_FAMILY_DIR, {
+      kodak,
+      clip: join(DATA_DIR, 'video/frames'),
+      compared: join(ROOT, 'forge/training/runs/compared'),
+      alphas: BENCH_ALPHAS,
+    })
   },
 
   async demo() {
@@ -87,6 +94,13 @@ function toMarkdown({ name, machine, date, checks, plots }: Report): string {
   ].join('\n')
 }
 
+/** Replace what was measured on a page and keep what was written. */
+async function writePage(path: string, measured: string): Promise<void> {
+  const page = await readFile(path, 'utf8').catch(() => '')
+  const at = page.indexOf(BY_HAND)
+  await writeFile(path, `${measured}${at === -1 ? '' : `\n${page.slice(at)}`}`)
+}
+
 async function runBench(name: string): Promise<Report | undefined> {
   const findings = await BENCHES[name]!()
   if (findings === undefined) return undefined
@@ -108,7 +122,7 @@ async function bench(name: string, options: { json?: true; write?: true }): Prom
     if (name === 'all' || options.write) {
       await mkdir(RESULTS_DIR, { recursive: true })
       await writeFile(join(RESULTS_DIR, `${each}.json`), `${JSON.stringify(report, undefined, 2)}\n`)
-      await writeFile(join(RESULTS_DIR, `${each}.md`), toMarkdown(found))
+      await writePage(join(RESULTS_DIR, `${each}.md`), toMarkdown(found))
       for (const [file, svg] of Object.entries(plots ?? {})) await writeFile(join(RESULTS_DIR, `${each}-${file}`), svg)
     }
   }

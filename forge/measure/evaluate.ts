@@ -82,16 +82,27 @@ function average(points: readonly QualityPoint[]): QualityPoint {
 
 const round = (value: number, digits: number): number => Number(value.toFixed(digits))
 
-class Rows<Key extends string> {
-  readonly #rows = new Map<Key, QualityPoint[]>()
-
-  add(key: Key, point: QualityPoint): void {
-    this.#rows.set(key, [...(this.#rows.get(key) ?? []), point])
+/** One setting over all images, after the codec was warmed up. @param at.alpha In [0, 1]. */
+export async function rateDistortion(
+  codec: PictureCodec,
+  files: readonly string[],
+  { variant, alpha }: { variant: string; alpha: number },
+): Promise<CodecPoint> {
+  const alpha255 = Math.round(alpha * 255)
+  const points: QualityPoint[] = []
+  const [encodeMs, decodeMs]: [number[], number[]] = [[], []]
+  for (const file of files) {
+    const picture = await readPicture(file)
+    const started = performance.now()
+    const { stream } = await codec.encode(picture, { variant, alpha255 })
+    const encoded = performance.now()
+    const decoded = await codec.decode(stream)
+    encodeMs.push(encoded - started)
+    decodeMs.push(performance.now() - encoded)
+    points.push(compare(picture, decoded, stream.length))
   }
-
-  averages(): Map<Key, QualityPoint> {
-    return new Map([...this.#rows].map(([key, points]) => [key, average(points)]))
-  }
+  const times = { encodeMs: round(median(encodeMs), 1), decodeMs: round(median(decodeMs), 1) }
+  return { variant, alpha, ...average(points), ...times }
 }
 
 /**
@@ -105,31 +116,17 @@ export async function evaluate(
   files: readonly string[],
   options: { variants: readonly string[]; alphas: readonly number[]; onProgress?: (done: number, of: number) => void },
 ): Promise<Evaluation> {
-  const ours = new Rows<string>()
-  const theirs = new Rows<string>()
-  const times = new Map<string, { encodeMs: number[]; decodeMs: number[] }>()
+  const rows = new Map<string, QualityPoint[]>()
   const settings = options.variants.flatMap((variant) => options.alphas.map((alpha) => ({ variant, alpha })))
   const first = await readPicture(files[0]!)
   for (let i = 0; i < 3; i++)
     await codec.decode((await codec.encode(first, { variant: options.variants[0]!, alpha255: 0 })).stream)
   const total = settings.length + files.length
   // Alphas outside, images inside: weights are merged once for each alpha, as on a device.
-  for (const [index, { variant, alpha }] of settings.entries()) {
-    const key = `${variant} ${alpha}`
-    const alpha255 = Math.round(alpha * 255)
-    const time = { encodeMs: [] as number[], decodeMs: [] as number[] }
-    times.set(key, time)
-    for (const file of files) {
-      const picture = await readPicture(file)
-      const started = performance.now()
-      const { stream } = await codec.encode(picture, { variant, alpha255 })
-      const encoded = performance.now()
-      const decoded = await codec.decode(stream)
-      time.encodeMs.push(encoded - started)
-      time.decodeMs.push(performance.now() - encoded)
-      ours.add(key, compare(picture, decoded, stream.length))
-    }
-    options.onProgress?.(index + 1, total)
+  const points: CodecPoint[] = []
+  for (const setting of settings) {
+    points.push(await rateDistortion(codec, files, setting))
+    options.onProgress?.(points.length, total)
   }
   for (const [index, file] of files.entries()) {
     const picture = await readPicture(file)
@@ -137,26 +134,15 @@ export async function evaluate(
     const runs = BASELINE_NAMES.flatMap((name) =>
       qualitiesOf(name).map(async (quality) => {
         const { bytes, decoded } = await runBaseline(name, picture, quality)
-        theirs.add(`${name} ${quality}`, compare(picture, decoded, bytes))
+        const key = `${name} ${quality}`
+        rows.set(key, [...(rows.get(key) ?? []), compare(picture, decoded, bytes)])
       }),
     )
     await Promise.all(runs)
     options.onProgress?.(settings.length + index + 1, total)
   }
-  const [ourAverages, theirAverages] = [ours.averages(), theirs.averages()]
-  const points = settings.map(({ variant, alpha }) => {
-    const key = `${variant} ${alpha}`
-    const { encodeMs, decodeMs } = times.get(key)!
-    return {
-      variant,
-      alpha,
-      ...ourAverages.get(key)!,
-      encodeMs: round(median(encodeMs), 1),
-      decodeMs: round(median(decodeMs), 1),
-    }
-  })
   const baselines = Object.fromEntries(
-    BASELINE_NAMES.map((name) => [name, qualitiesOf(name).map((quality) => theirAverages.get(`${name} ${quality}`)!)]),
+    BASELINE_NAMES.map((name) => [name, qualitiesOf(name).map((quality) => average(rows.get(`${name} ${quality}`)!))]),
   ) as Record<BaselineName, QualityPoint[]>
   const curve = (variant: string) => points.filter((point) => point.variant === variant)
   const against = (anchor: readonly QualityPoint[], test: readonly QualityPoint[]): number | null =>

@@ -268,11 +268,16 @@ def main() -> None:
     arguments.add_argument("--photos", type=Path, required=True)
     arguments.add_argument("--out", type=Path, default=Path("../../models/kodo"))
     arguments.add_argument("--table-crops", type=int, default=120, help="photographs whose symbols the tables count")
+    arguments.add_argument("--checkpoint", type=Path, help="export this one's full encoder and decoder alone, to compare with")
     arguments.add_argument("--version", default="0.2.0")
     options = arguments.parse_args()
     torch.set_num_threads(1)
 
-    variants = load_variants(options.run)
+    if options.checkpoint is None:
+        variants, light = load_variants(options.run), load_light(options.run)
+    else:
+        state = torch.load(options.checkpoint, weights_only=False)["model"]
+        variants, light = {"full": Kodo.from_state(state).eval()}, None
     model = variants["full"]
     blobs = Blobs(options.out / "blobs")
     for old in blobs.folder.iterdir():
@@ -284,7 +289,6 @@ def main() -> None:
         encoders[name] = encoder_graph(f"encoder.{name}", own.encoder)
     decoders = {"full": decoder_graph("decoder.full", model.decoder)}
     tensors.put_module("decoder.full", model.decoder)
-    light = load_light(options.run)
     if light is not None:
         tensors.put_module("decoder.light", light)
         decoders["light"] = decoder_graph("decoder.light", light)
