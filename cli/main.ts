@@ -6,6 +6,7 @@ import { registerCodecCommands } from './commands/codec.ts'
 import { registerDemoCommand } from './commands/demo.ts'
 import { registerEvalCommand } from './commands/eval.ts'
 import { registerFleetCommands } from './commands/fleet.ts'
+import { registerForgeCommand } from './commands/forge.ts'
 import { registerProgramCommands } from './commands/programs.ts'
 import { registerUpCommand } from './commands/up.ts'
 
@@ -21,6 +22,7 @@ for (const register of [
   registerDemoCommand,
   registerCodecCommands,
   registerEvalCommand,
+  registerForgeCommand,
   registerFleetCommands,
   registerProgramCommands,
   registerBenchCommand,

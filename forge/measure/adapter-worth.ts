@@ -6,8 +6,8 @@ import { type CodecPoint, rateDistortion } from './evaluate.ts'
 
 /** Each trained from the shipped model for one alpha alone: what a fleet would hold without adapters. */
 const TUNED_ALPHAS = [0, 0.33, 0.67, 1]
-/** Alpha scales the latents, and nothing else; and with it the contexts, as in the shipped model. */
-const GAINS = ['gains', 'gains-contexts'] as const
+/** Alpha scales the latents and nothing else; also how large symbols are expected; also all of the contexts, as in the shipped model. */
+const GAINS = ['gains', 'gains-biases', 'gains-contexts'] as const
 
 export interface AdapterWorth {
   readonly tuned: readonly CodecPoint[]
@@ -59,6 +59,7 @@ export async function measureAdapterWorth(
   for (const alpha of TUNED_ALPHAS) tuned.push(...(await run(tunedName(alpha), [alpha])))
   const gains = {
     gains: await run('gains', alphas),
+    'gains-biases': await run('gains-biases', alphas),
     'gains-contexts': await run('gains-contexts', alphas),
   }
   const rates = one.map(({ bpp }) => bpp)
@@ -68,6 +69,7 @@ export async function measureAdapterWorth(
     againstTunedPct: bdRatePct(tuned, one),
     againstGainsPct: {
       gains: bdRatePct(gains.gains, one),
+      'gains-biases': bdRatePct(gains['gains-biases'], one),
       'gains-contexts': bdRatePct(gains['gains-contexts'], one),
     },
     rateRange: Math.max(...rates) / Math.min(...rates),

@@ -14,7 +14,7 @@ interface Curve {
 }
 
 /** Classes for a pointer that hovers, numbered by a counter of the process: without them the same curves give the same file. */
-const withoutHover = (svg: string): string =>
+export const withoutHover = (svg: string): string =>
   svg
     .replace(/ class="zr\d+-cls-\d+"/g, '')
     .replace(/<style[\s\S]*?<\/style>/g, '')

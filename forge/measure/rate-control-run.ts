@@ -5,6 +5,9 @@ import sharp from 'sharp'
 
 export interface RateControlRun {
   readonly targetBps: number
+  readonly frameRate: number
+  /** Whether frames follow one another, or each is a key frame. */
+  readonly isInter: boolean
   readonly meanBps: number
   /** Mean over target. */
   readonly meanRatio: number
@@ -19,6 +22,13 @@ export interface RateControlRun {
   /** `high`: the best quality costs less than the target; `low`: frames were skipped to stay under it. */
   readonly saturated: 'high' | 'low' | null
   readonly alphas: readonly number[]
+}
+
+/** What to hold, and of which sequence. */
+export interface RateTarget {
+  readonly targetBps: number
+  readonly frameRate: number
+  readonly isInter: boolean
 }
 
 const BURST = 1.15
@@ -40,7 +50,7 @@ async function resize(picture: Picture, scale: number): Promise<Picture> {
 async function runAt(
   codec: PictureCodec,
   frames: readonly Picture[],
-  { variant, frameRate, targetBps, scale }: { variant: string; frameRate: number; targetBps: number; scale: number },
+  { variant, frameRate, targetBps, isInter, scale }: RateTarget & { variant: string; scale: number },
 ): Promise<RateControlRun> {
   const pixels = frames[0]!.width * frames[0]!.height
   const { card } = codec.manifest.variants.find(({ id }) => id === variant)!
@@ -51,11 +61,15 @@ async function runAt(
   const sent: { atS: number; bits: number; alpha255: number }[] = []
   for (const [i, frame] of frames.entries()) {
     const atS = i / frameRate
-    const result = await controlFrame(control, { frameKind: i === 0 ? 'key' : 'inter', atS }, async (alpha255) => {
-      encodes++
-      const encoded = await codec.encode(frame, { variant, alpha255, reference })
-      return { ...encoded, bits: encoded.stream.length * 8 }
-    })
+    const result = await controlFrame(
+      control,
+      { frameKind: i === 0 || !isInter ? 'key' : 'inter', atS },
+      async (alpha255) => {
+        encodes++
+        const encoded = await codec.encode(frame, { variant, alpha255, reference: isInter ? reference : undefined })
+        return { ...encoded, bits: encoded.stream.length * 8 }
+      },
+    )
     control = result.control
     if (result.sent === undefined) continue
     const decoded = await codec.decode(result.sent.stream, { reference })
@@ -71,6 +85,8 @@ async function runAt(
   const atBest = sent.filter(({ alpha255 }) => alpha255 === 0).length > sent.length / 2
   return {
     targetBps,
+    frameRate,
+    isInter,
     meanBps,
     meanRatio: meanBps / targetBps,
     worstWindowRatio: Math.max(...windows) / targetBps,
@@ -83,18 +99,18 @@ async function runAt(
   }
 }
 
-/** Hold a sequence to each of several rates; every stream is decoded as a receiver would. @param targetsBps Bits a second. */
+/** Hold a sequence to each of several rates; every stream is decoded as a receiver would. */
 export async function measureRateControl(
   codec: PictureCodec,
   frames: readonly Picture[],
-  options: { variant: string; frameRate: number; targetsBps: readonly number[] },
+  { variant, targets }: { variant: string; targets: readonly RateTarget[] },
 ): Promise<RateControlRun[]> {
   const runs: RateControlRun[] = []
-  for (const targetBps of options.targetsBps) {
+  for (const target of targets) {
     let run: RateControlRun | undefined
     for (const scale of SCALES) {
       const sized = await Promise.all(frames.map((frame) => resize(frame, scale)))
-      run = await runAt(codec, sized, { ...options, targetBps, scale })
+      run = await runAt(codec, sized, { variant, ...target, scale })
       if (run.saturated !== 'low') break
     }
     runs.push(run!)

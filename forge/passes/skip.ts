@@ -1,0 +1,186 @@
+import { ModelError } from '@espalier/shared/errors'
+import { describeNode } from '../graph/attributes.ts'
+import type { Shapes } from '../graph/cost.ts'
+import { type Graph, namesRead, Wiring } from '../graph/graph.ts'
+import { rewire } from '../graph/rewrite.ts'
+import { type InputShape, openRunner, type Values } from '../graph/run.ts'
+
+/** A part of the graph that could be the identity: what goes in and what comes out have the same shape. */
+export interface Block {
+  readonly name: string
+  readonly input: string
+  readonly output: string
+}
+
+/** A residual sum whose one side is what its other side was computed from, with the rectifier after it. */
+export function findBlocks(graph: Graph, shapes: Shapes): Block[] {
+  const wiring = new Wiring(graph)
+  const order = new Map(graph.nodes.map((node, i) => [node, i]))
+  const comesFrom = (value: string, wanted: string): boolean => {
+    const stack = [value]
+    const seen = new Set<string>()
+    // What was made before the wanted value cannot have come from it.
+    const earliest = order.get(wiring.producerOf(wanted)!) ?? -1
+    while (stack.length > 0) {
+      const name = stack.pop()!
+      if (name === wanted) return true
+      const producer = wiring.producerOf(name)
+      if (producer === undefined || seen.has(name) || order.get(producer)! < earliest) continue
+      seen.add(name)
+      stack.push(...namesRead(producer))
+    }
+    return false
+  }
+  return graph.nodes.flatMap((node): Block[] => {
+    if (node.opType !== 'Add' || node.inputs.some((name) => graph.initializers.has(name))) return []
+    const [a, b] = node.inputs as [string, string]
+    const dims = shapes.get(node.outputs[0]!)
+    if (dims === undefined || dims.length < 3 || [a, b].some((name) => shapes.get(name)?.join() !== dims.join()))
+      return []
+    const input = comesFrom(a, b) ? b : comesFrom(b, a) ? a : undefined
+    if (input === undefined) return []
+    const next = wiring.onlyConsumerOf(node.outputs[0]!)
+    const rectified = next?.opType === 'Relu' ? next.outputs[0]! : undefined
+    // After a rectifier the input must have been rectified too, else it would come out with other signs.
+    const isRectified = wiring.producerOf(input)?.opType === 'Relu' || wiring.producerOf(input)?.opType === 'MaxPool'
+    const output = rectified !== undefined && isRectified ? rectified : node.outputs[0]!
+    if (wiring.isOutput(output) && wiring.producerOf(input) === undefined) return []
+    return [{ name: node.name || describeNode(node), input, output }]
+  })
+}
+
+/** The same numbers for the same seed, in (0, 1): splitmix32. */
+function randomNumbers(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x9e3779b9) >>> 0
+    let z = state
+    z = Math.imul(z ^ (z >>> 16), 0x21f0aaad)
+    z = Math.imul(z ^ (z >>> 15), 0x735a2d97)
+    return ((z ^ (z >>> 15)) >>> 0) / 2 ** 32 + 2 ** -33
+  }
+}
+
+/** Points on the unit sphere, [directions][size]. */
+export function randomDirections(directions: number, size: number, seed: number): Float64Array[] {
+  const next = randomNumbers(seed)
+  return Array.from({ length: directions }, () => {
+    const values = Float64Array.from(
+      { length: size },
+      () => Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next()),
+    )
+    const norm = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0))
+    return values.map((value) => value / norm)
+  })
+}
+
+/** Wasserstein-2 distance of two equally many numbers: sort, then compare in pairs. */
+export function wasserstein2(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  const [x, y] = [Float64Array.from(a).sort(), Float64Array.from(b).sort()]
+  return Math.sqrt(x.reduce((sum, value, i) => sum + (value - y[i]!) ** 2, 0) / x.length)
+}
+
+export interface BlockDistance extends Block {
+  /** Largest and mean sliced Wasserstein-2 distance between what goes in and what comes out. */
+  readonly maxDistance: number
+  readonly meanDistance: number
+}
+
+/**
+ * How far each block moves its input, over calibration data (LaCoOT, Quetu et al. 2025; methods.md 5): the same random
+ * directions for every block of one size, so that distances compare.
+ */
+export async function measureBlocks(
+  graph: Graph,
+  blocks: readonly Block[],
+  input: InputShape,
+  feeds: readonly Values[],
+  { directions = 50, seed = 1 }: { directions?: number; seed?: number } = {},
+): Promise<BlockDistance[]> {
+  if (blocks.length === 0) return []
+  const values = [...new Set(blocks.flatMap((block) => [block.input, block.output]))].filter(
+    (name) => name !== input.name,
+  )
+  const runner = await openRunner(graph, 'calibration', { outputs: values })
+  // Value -> direction -> projections, one for each picture.
+  const projections = new Map<string, number[][]>()
+  const thetas = new Map<number, Float64Array[]>()
+  try {
+    for (const feed of feeds) {
+      const found: Record<string, Values> = { ...(await runner.run({ [input.name]: feed })), [input.name]: feed }
+      for (const value of new Set(blocks.flatMap((block) => [block.input, block.output]))) {
+        const data = found[value]!.data as Float32Array
+        const theta = thetas.get(data.length) ?? randomDirections(directions, data.length, seed)
+        thetas.set(data.length, theta)
+        const own = projections.get(value) ?? theta.map(() => [])
+        projections.set(value, own)
+        for (const [k, direction] of theta.entries()) {
+          let sum = 0
+          for (let i = 0; i < data.length; i++) sum += data[i]! * direction[i]!
+          own[k]!.push(sum)
+        }
+      }
+    }
+  } finally {
+    await runner.close()
+  }
+  return blocks.map((block) => {
+    const [x, y] = [projections.get(block.input)!, projections.get(block.output)!]
+    const distances = x.map((own, k) => wasserstein2(own, y[k]!))
+    return {
+      ...block,
+      maxDistance: Math.max(...distances),
+      meanDistance: distances.reduce((sum, each) => sum + each, 0) / distances.length,
+    }
+  })
+}
+
+/** Let what reads a block's output read its input. @throws {ModelError} If the model has no such block. */
+export function removeBlock(graph: Graph, { name, input, output }: Block): Graph {
+  const next = rewire(graph, new Map([[output, input]]))
+  if (next.nodes.length === graph.nodes.length)
+    throw new ModelError(`Cannot remove block "${name}": an inner graph reads "${output}"`)
+  return next
+}
+
+export interface SkipReport {
+  readonly blocks: readonly BlockDistance[]
+  /** In the order of removal, with what was judged after each; the last may have been one too many and is then put back. */
+  readonly steps: readonly { readonly block: string; readonly harm: number; readonly isKept: boolean }[]
+}
+
+/**
+ * Remove blocks in order of their distance while the harm stays within bounds. One shot, no training.
+ *
+ * @param judge How much worse a graph is than the original, in whatever unit `tolerance` has.
+ * @param options.tries A block that harms too much is put back and the next is tried, this many times.
+ */
+export async function skip(
+  graph: Graph,
+  distances: readonly BlockDistance[],
+  judge: (graph: Graph) => Promise<number>,
+  { tolerance, atMost = Number.POSITIVE_INFINITY, tries = 0 }: { tolerance: number; atMost?: number; tries?: number },
+): Promise<{ graph: Graph; report: SkipReport }> {
+  const order = [...distances].sort((a, b) => a.maxDistance - b.maxDistance)
+  const steps: SkipReport['steps'][number][] = []
+  let current = graph
+  let [removed, failed] = [0, 0]
+  // Blocks in a row share values: what took the place of one's output is the next one's input.
+  const stands = new Map<string, string>()
+  const resolve = (name: string): string => (stands.has(name) ? resolve(stands.get(name)!) : name)
+  for (const block of order) {
+    if (removed >= atMost || failed > tries) break
+    const next = removeBlock(current, { ...block, input: resolve(block.input) })
+    const harm = await judge(next)
+    const isKept = harm <= tolerance
+    steps.push({ block: block.name, harm, isKept })
+    if (!isKept) {
+      failed++
+      continue
+    }
+    current = next
+    stands.set(block.output, resolve(block.input))
+    removed++
+  }
+  return { graph: current, report: { blocks: order, steps } }
+}
