@@ -2,14 +2,24 @@ import { writeFile } from 'node:fs/promises'
 import { describeNode } from '@espalier/forge/graph/attributes'
 import { type Cost, costsOf, type Shapes, totalCost } from '@espalier/forge/graph/cost'
 import type { Graph } from '@espalier/forge/graph/graph'
-import { inputShapes, probeShapes } from '@espalier/forge/graph/run'
-import { type Dataset, judge, onlyInput, readDataset } from '@espalier/forge/measure/dataset'
+import { inputShapes, openRunner, probeShapes, randomFeeds } from '@espalier/forge/graph/run'
+import { type Dataset, type Judgement, judge, onlyInput, readDataset } from '@espalier/forge/measure/dataset'
 import { lineageOf, type ModelFile, openModelFile, saveModelFile } from '@espalier/forge/model-file'
 import { COLLAPSE_METHODS, type CollapseMethod, collapse } from '@espalier/forge/passes/collapse'
 import { type FoldReport, fold, hoistConstants } from '@espalier/forge/passes/fold'
 import { PRUNE_SCORES, type PruneScore, prune, sparsify } from '@espalier/forge/passes/prune'
+import {
+  measureRanges,
+  QUANTISE_MODES,
+  type QuantiseMode,
+  quantiseDynamic,
+  quantiseHalf,
+  quantiseStatic,
+} from '@espalier/forge/passes/quantise'
 import { findRectifiers, measureChannels } from '@espalier/forge/passes/rectifiers'
+import { settle } from '@espalier/forge/passes/settle'
 import { findBlocks, measureBlocks, skip } from '@espalier/forge/passes/skip'
+import { countAttentions, folderSchedule, mergeTokens, tomeSchedule } from '@espalier/forge/passes/tokens'
 import { type Verification, verify } from '@espalier/forge/passes/verify'
 import { ConfigError } from '@espalier/shared/errors'
 import { type Command, InvalidArgumentError, Option } from 'commander'
@@ -277,6 +287,98 @@ async function runPrune(
   })
 }
 
+async function runTokens(
+  input: string,
+  options: Common & {
+    method: 'tome' | 'folder'
+    perBlock: number
+    total?: number
+    classToken: boolean
+    proportional: boolean
+  },
+): Promise<void> {
+  const { method, perBlock, total, classToken, proportional } = options
+  await runPass(
+    'tokens',
+    input,
+    options,
+    { method, perBlock, total, classToken, proportional },
+    async ({ graph: original }, probe) => {
+      const graph = await settle(original, input, inputShapes(original, options.shape))
+      const shapes = await probe(graph)
+      const blocks = countAttentions(graph, shapes)
+      const schedule =
+        method === 'tome' ? tomeSchedule(blocks, perBlock) : folderSchedule(blocks, total ?? perBlock * blocks)
+      return mergeTokens(graph, shapes, { schedule, hasClassToken: classToken, isProportional: proportional })
+    },
+  )
+}
+
+async function runQuantise(input: string, options: WithData & { mode: QuantiseMode }): Promise<void> {
+  const { mode, limit } = options
+  await runPass('quantise', input, options, { mode, limit }, async ({ graph: original }, probe) => {
+    const hoisted = hoistConstants(original)
+    if (mode === 'fp16') return quantiseHalf(hoisted)
+    if (mode === 'dynamic') return quantiseDynamic(hoisted)
+    // Folded first: a BatchNorm between would need a range of its own.
+    const { graph } = fold(hoisted, await probe(hoisted))
+    const { input: value, feeds } = await readCalibration(graph, options, options.calibration)
+    return quantiseStatic(graph, await measureRanges(graph, value, feeds))
+  })
+}
+
+const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!
+
+/** Milliseconds a run of each model, all in turn within each round, so that what else the machine does hits all alike. */
+async function timeModels(
+  graphs: readonly Graph[],
+  shape: Map<string, number[]> | undefined,
+  rounds = 31,
+): Promise<number[]> {
+  const runners = await Promise.all(graphs.map((graph) => openRunner(graph, 'timed', { optimise: true })))
+  const feeds = graphs.map((graph) => randomFeeds(inputShapes(graph, shape)))
+  const times = graphs.map((): number[] => [])
+  for (let round = -5; round < rounds; round++)
+    for (const [i, runner] of runners.entries()) {
+      const started = performance.now()
+      await runner.run(feeds[i]!)
+      if (round >= 0) times[i]!.push(performance.now() - started)
+    }
+  await Promise.all(runners.map((runner) => runner.close()))
+  return times.map(median)
+}
+
+/** Judge models side by side: accuracy, agreement with the first, cost and time. */
+async function runVerify(
+  models: string[],
+  options: WithData & { heldOut: string; heldOutLimit: number },
+): Promise<void> {
+  const files = await Promise.all(models.map(openModelFile))
+  const graphs = files.map(({ graph }) => hoistConstants(graph))
+  const medianMs = await timeModels(graphs, options.shape)
+  const dataset =
+    options.data === undefined
+      ? undefined
+      : await readCalibration(graphs[0]!, { ...options, limit: options.heldOutLimit }, options.heldOut)
+  const rows = []
+  let answers: readonly number[] | undefined
+  for (const [i, graph] of graphs.entries()) {
+    const judged = dataset && (await judge(graph, dataset, answers === undefined ? {} : { answers }))
+    answers ??= judged?.answers
+    const { answers: _, ...judgement } = judged ?? { answers: [] }
+    const size = sizeOf(graph, await probeShapes(graph, models[i]!, options.shape), files[i]!.bytes)
+    rows.push({ model: models[i]!, ...size, medianMs: medianMs[i]!, ...judgement })
+  }
+  if (options.json) process.stdout.write(`${JSON.stringify(rows, undefined, 2)}\n`)
+  else
+    for (const row of rows) {
+      const judgement = row as Partial<Judgement>
+      process.stdout.write(
+        `${row.model}: ${kilo(row.macs)}MAC, ${kilo(row.bytes)}B, ${row.medianMs.toFixed(2)} ms (${(row.medianMs / rows[0]!.medianMs).toFixed(2)} of the first)${judgement.accuracyPct == null ? '' : `, ${judgement.accuracyPct.toFixed(2)} %`}${judgement.agreementPct == null ? '' : `, agrees ${judgement.agreementPct.toFixed(1)} %`}\n`,
+      )
+    }
+}
+
 async function drawSvg(input: string, options: Common & { svg?: string }): Promise<void> {
   await inspect(input, options)
   if (options.svg === undefined) return
@@ -368,4 +470,25 @@ export function registerForgeCommand(program: Command): void {
     .option('--multiple <n>', 'keep multiples of this many', parseCount, 1)
     .option('--unstructured', 'set the smallest weights to zero instead: saves room when compressed, never time')
     .action(runPrune)
+  pass('tokens', 'merge tokens of a vision transformer that are alike (ToMe), or in the last blocks (FOLDER)')
+    .addOption(new Option('--method <m>').choices(['tome', 'folder']).default('folder'))
+    .option('--per-block <n>', 'tokens that go in each block; folder takes as many times the blocks', parseNumber, 5)
+    .option('--total <n>', 'folder: tokens that go in all', parseNumber)
+    .option('--no-class-token', 'the first token may merge like any other')
+    .option('--no-proportional', 'a merged token counts once in later attention, not by its size')
+    .action(runTokens)
+  withData(pass('quantise', 'int8 by calibration (static) or as it comes (dynamic), or float16 weights'))
+    .addOption(new Option('--mode <m>').choices(QUANTISE_MODES).default('static'))
+    .action(runQuantise)
+  withData(
+    forge
+      .command('verify')
+      .description('judge models side by side: accuracy, agreement with the first, cost and time')
+      .argument('<models...>')
+      .addOption(shape())
+      .option('--json', 'print one JSON document'),
+  )
+    .option('--held-out <prefix>', 'files to judge by', 'test')
+    .option('--held-out-limit <n>', 'pictures to judge by', parseCount, 10_000)
+    .action(runVerify)
 }
