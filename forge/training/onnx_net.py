@@ -49,9 +49,9 @@ def reshape(x, shape, **_):
     return x.reshape(wanted)
 
 
-def reduce_mean(x, axes=None, *, keepdims=1, **attributes):
-    wanted = attributes.get("axes") or axes.tolist()
-    return x.mean(tuple(wanted), keepdim=bool(keepdims))
+def reduce_mean(x, axes=None, *, keepdims=1, **_):
+    # An attribute until opset 17, an input from 18 on.
+    return x.mean(tuple(axes.tolist() if torch.is_tensor(axes) else axes), keepdim=bool(keepdims))
 
 
 OPERATORS = {
