@@ -16,12 +16,15 @@ export type SourceConfig = z.infer<typeof sourceSchema>
 const sinkSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('uplink') }),
   z.strictObject({ kind: z.literal('folder'), path: z.string().min(1), maxFiles: z.int().min(1).default(1000) }),
+  z.strictObject({ kind: z.literal('events') }),
   z.strictObject({ kind: z.literal('discard') }),
 ])
 export type SinkConfig = z.infer<typeof sinkSchema>
 
 const slotConfigSchema = z.strictObject({
   slot: slotIdSchema,
+  /** Of the family that this slot runs; absent: the agent's. */
+  familyDir: z.string().min(1).optional(),
   source: sourceSchema,
   sink: sinkSchema.default({ kind: 'uplink' }),
   weight: z.number().min(0).max(1000).default(1),
@@ -135,14 +138,15 @@ export const SETTINGS = [
     fallback: join('models', 'kodo'),
     unit: 'folder',
     form: 'text',
-    sentence: 'Folder of the model family: manifest.json and blobs/.',
+    sentence: 'Folder of the model family, where a slot names no other: manifest.json and blobs/.',
   }),
   setting({
     key: 'slots',
     schema: slotsSchema,
     unit: 'list',
     form: 'json',
-    sentence: 'What this device sees and where it sends it: slot, source, sink, weight, minPsnrDb, keyFrameEveryS.',
+    sentence:
+      'What this device sees and where it sends it: slot, familyDir, source, sink, weight, minPsnrDb, keyFrameEveryS.',
   }),
   setting({
     key: 'power',
@@ -158,7 +162,7 @@ export const SETTINGS = [
     fallback: 25,
     unit: 'frames',
     form: 'json',
-    sentence: 'One frame in this many is decoded again to measure its true quality.',
+    sentence: 'One frame in this many is decoded again, or asked of the first variant, to measure its true quality.',
   }),
   setting({
     key: 'threads',

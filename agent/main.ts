@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Clock, systemClock } from '@espalier/shared/clock'
 import { describeError } from '@espalier/shared/errors'
 import type { SlotId } from '@espalier/shared/ids'
-import { openFamily } from '@espalier/shared/manifest/open-family'
+import { type Family, openFamily } from '@espalier/shared/manifest/open-family'
 import type { Command, Desired } from '@espalier/shared/messages/controller'
 import type { Ack, Birth, DeviceEvent, Reported, State, Telemetry } from '@espalier/shared/messages/device'
 import type { AgentConfig, SlotConfig } from './config.ts'
@@ -63,6 +63,7 @@ const thisMachine: AgentSurroundings = {
 
 interface SlotParts {
   readonly slot: Slot
+  readonly family: Family
   readonly supervisor: WorkerSupervisor
 }
 
@@ -83,7 +84,6 @@ class Agent {
   readonly #link: MqttLink
   readonly #outbox: Outbox
   readonly #inbox: Inbox
-  #family: Awaited<ReturnType<typeof openFamily>> | undefined
   #meter: Meter | undefined
   readonly #parts = new Map<SlotId, SlotParts>()
   #birth: Birth | undefined
@@ -174,7 +174,6 @@ class Agent {
 
   async #open(): Promise<void> {
     const { clock, root, files } = this.#around
-    this.#family = await openFamily(this.#config.familyDir)
     const board = readBoard(root)
     this.#deviceCpuAtStart = this.#around.readDeviceCpuSeconds()
     const rapl = findRapl(root, files)
@@ -197,36 +196,48 @@ class Agent {
   }
 
   async #openSlot(config: SlotConfig): Promise<SlotParts> {
-    const { manifest } = this.#family!
-    const { threads, controllerUrl, device, familyDir, qualityEveryFrames } = this.#config
+    const { threads, controllerUrl, device, qualityEveryFrames } = this.#config
+    const familyDir = resolve(config.familyDir ?? this.#config.familyDir)
+    const family = await openFamily(familyDir)
+    const { manifest } = family
     const stream = await openSource(config.source)
     const onEvent = (event: DeviceEvent): void => this.#outbox.sendEvent(event)
     const supervisor = new WorkerSupervisor({
       workerPath: this.#around.workerPath,
-      familyDir: resolve(familyDir),
+      familyDir,
       threads,
       frameDeadlineMs: Math.max(MIN_FRAME_DEADLINE_MS, (HUNG_AFTER_INTERVALS * 1000) / config.source.frameRate),
       onDeath: (reason) => onEvent({ kind: 'worker-died', slot: config.slot, message: reason.slice(0, 1000) }),
     })
     const desired = this.#twin.state.slots.find(({ slot }) => slot === config.slot)
     const refusal = desired && findRefusal(configurationsOf(desired), { manifest, threads })
+    const isRunnable = desired !== undefined && refusal === undefined
+    // A variant that gives wrong answers is found when it is opened: until then the default runs.
+    const mustPrepare = manifest.task === 'classification'
+    const fallback = defaultPlan(manifest, stream, { frameRate: config.source.frameRate, threads })
     const slot = new Slot({
       config,
       manifest,
-      plan:
-        desired !== undefined && refusal === undefined
-          ? planOf(desired)
-          : defaultPlan(manifest, stream, { frameRate: config.source.frameRate, threads }),
+      plan: isRunnable && !mustPrepare ? planOf(desired) : fallback,
       stream,
       reopen: () => openSource(config.source),
-      sink: await openSink(config.sink, { controllerUrl, device, slot: config.slot, random: this.#around.random }),
+      sink: await openSink(config.sink, {
+        task: manifest.task,
+        controllerUrl,
+        device,
+        slot: config.slot,
+        random: this.#around.random,
+        clock: this.#around.clock,
+        onEvent,
+      }),
       supervisor,
       qualityEveryFrames,
       clock: this.#around.clock,
       onEvent,
     })
     if (refusal !== undefined) slot.refuse(refusal)
-    return { slot, supervisor }
+    else if (desired !== undefined && mustPrepare) slot.follow(planOf(desired))
+    return { slot, family, supervisor }
   }
 
   /** Birth can be written once every worker has measured how fast it is. */
@@ -248,10 +259,10 @@ class Agent {
       software: SOFTWARE,
       board,
       energy: this.#meter!.sources(),
-      slots: [...this.#parts.values()].map(({ slot }, i) => ({
+      slots: [...this.#parts.values()].map(({ slot, family }, i) => ({
         slot: slot.config.slot,
-        family: this.#family!.manifest.family,
-        manifestDigest: this.#family!.manifestDigest,
+        family: family.manifest.family,
+        manifestDigest: family.manifestDigest,
         source: { kind: slot.config.source.kind, ...slot.size, frameRate: slot.config.source.frameRate },
         backends: [{ backend: 'wasm', threads }],
         macsPerSecond: speeds[i]!.macsPerSecond,
@@ -354,9 +365,12 @@ class Agent {
   }
 
   #receiveDesired(desired: Desired): void {
-    const about = { manifest: this.#family!.manifest, threads: this.#config.threads }
-    const refusalOf = (slot: DesiredSlot): string | undefined =>
-      this.#parts.has(slot.slot) ? findRefusal(configurationsOf(slot), about) : 'this device has no such slot'
+    const { threads } = this.#config
+    const refusalOf = (slot: DesiredSlot): string | undefined => {
+      const family = this.#parts.get(slot.slot)?.family
+      if (family === undefined) return 'this device has no such slot'
+      return findRefusal(configurationsOf(slot), { manifest: family.manifest, threads })
+    }
     if (desired.gen < this.#twin.state.gen) return
     const isNewer = this.#twin.supersede(desired, (slot) => refusalOf(slot) === undefined)
     for (const wanted of desired.slots) {
@@ -383,7 +397,7 @@ class Agent {
         return { result: 'done' }
       case 'snapshot': {
         const stream = this.#parts.get(command.slot)?.slot.lastKeyStream
-        if (stream === undefined) return { result: 'rejected', reason: `no frame of slot "${command.slot}" yet` }
+        if (stream === undefined) return { result: 'rejected', reason: `no stream of slot "${command.slot}" yet` }
         writeAtomically(join(this.#config.dataDir, 'snapshots', `${command.slot}.esp`), stream)
         return { result: 'done' }
       }
@@ -402,12 +416,12 @@ class Agent {
 }
 
 /**
- * Run the agent until aborted: play the sources, encode, send, measure, obey and report.
+ * Run the agent until aborted: play the sources, encode or classify, send, measure, obey and report.
  *
  * @param config As from `loadConfig`.
  * @param signal Ends the agent in order: last telemetry, state `offline`, worker processes gone.
- * @throws {ConfigError} If a source cannot be opened.
- * @throws {IntegrityError} If the family is not what its manifest says.
+ * @throws {ConfigError} If a source or sink cannot be opened.
+ * @throws {IntegrityError} If a family is not what its manifest says.
  */
 export async function runAgent(
   config: AgentConfig,

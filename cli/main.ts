@@ -16,6 +16,8 @@ const program = new Command('espalier')
   .description('Run one neural model in many shapes across a fleet, by measured joules, milliseconds and bits.')
   .version(version)
   .showHelpAfterError()
+  // `forge family` has a --version of its own.
+  .enablePositionalOptions()
   .exitOverride()
 for (const register of [
   registerUpCommand,

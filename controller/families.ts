@@ -4,9 +4,7 @@ import { describeError } from '@espalier/shared/errors'
 import { type Family, openFamily } from '@espalier/shared/manifest/open-family'
 import type { Logger } from 'pino'
 
-export interface KnownFamily extends Family {
-  readonly directory: string
-}
+export type KnownFamily = Family & { readonly directory: string }
 
 /** The families of one folder, by name. */
 export interface Families {

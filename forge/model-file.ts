@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { readFile, rename, writeFile } from 'node:fs/promises'
-import { basename, dirname, relative, resolve } from 'node:path'
+import { basename, dirname, isAbsolute, relative, resolve } from 'node:path'
 import { ConfigError, ModelError } from '@espalier/shared/errors'
 import type { Graph } from './graph/graph.ts'
 import { readModel } from './graph/read.ts'
@@ -33,7 +33,7 @@ function externalReader(path: string): ReadExternal {
   const files = new Map<string, Uint8Array>()
   return (location, offset, length) => {
     const file = resolve(folder, location)
-    if (location === '' || relative(folder, file).startsWith('..'))
+    if (location === '' || /^\.\.([/\\]|$)/.test(relative(folder, file)) || isAbsolute(relative(folder, file)))
       throw new ModelError(`Cannot read model "${path}": its data in "${location}" lies outside of its folder`)
     let bytes = files.get(file)
     try {

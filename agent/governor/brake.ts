@@ -62,13 +62,22 @@ export interface Situation {
   readonly outcomes: readonly FrameOutcome[]
   /** Bits per second that a configuration is expected to send with ordinary content. */
   readonly expectedBps: (configuration: Configuration) => number
+  /** Absent: 255. 0 for a task whose rate does not depend on alpha. */
+  readonly maxAlpha255?: number
 }
 
-/** Every place the brake may choose, in the order of preference: each rung from its planned alpha to 255. */
-export function positionsOf(ladder: readonly Rung[]): Position[] {
+/**
+ * Every place the brake may choose, in the order of preference: each rung from its planned alpha up.
+ *
+ * @param maxAlpha255 How far up; 0 where alpha changes nothing.
+ */
+export function positionsOf(ladder: readonly Rung[], maxAlpha255 = 255): Position[] {
   return ladder.flatMap(({ configuration: { alpha255 } }, rung) => {
-    const steps = Math.ceil((255 - alpha255) / ALPHA_STEP)
-    return Array.from({ length: steps + 1 }, (_, i) => ({ rung, alpha255: Math.min(255, alpha255 + i * ALPHA_STEP) }))
+    const steps = Math.max(0, Math.ceil((maxAlpha255 - alpha255) / ALPHA_STEP))
+    return Array.from({ length: steps + 1 }, (_, i) => ({
+      rung,
+      alpha255: i === 0 ? alpha255 : Math.min(maxAlpha255, alpha255 + i * ALPHA_STEP),
+    }))
   })
 }
 
@@ -139,7 +148,7 @@ export function brake(state: BrakeState, situation: Situation, { isNewPlan = fal
   const floor = nextFloor(state, situation)
   const factor = Math.max(contentFactor(situation, 0), contentFactor(situation, nowMs - SCENE_MS))
   const allowed = allowedBps(situation)
-  const places = positionsOf(ladder)
+  const places = positionsOf(ladder, situation.maxAlpha255)
     .filter(({ rung }) => rung >= floor.rung)
     .map((position) => ({ position, bps: factor * situation.expectedBps(configurationAt(ladder, position)) }))
   const firstWithin = (bps: number): number => places.findIndex((place) => place.bps <= bps)
@@ -161,7 +170,7 @@ export function brake(state: BrakeState, situation: Situation, { isNewPlan = fal
   const roomy = firstWithin((allowed * RELEASE_SHARE) / TARGET_SHARE)
   if (roomy === -1 || roomy >= current || nowMs - state.changedMs < RELEASE_EVERY_MS) return moveTo(state)
   const goal = places[roomy]!.position
-  if (goal.rung !== state.rung) return moveTo({ rung: goal.rung, alpha255: 255 })
+  if (goal.rung !== state.rung) return moveTo(places.findLast(({ position }) => position.rung === goal.rung)!.position)
   const steps = Math.max(MIN_RELEASE_STEPS, Math.ceil((current - roomy) / 2))
   return moveTo(places[Math.max(roomy, current - steps)]!.position)
 }

@@ -11,6 +11,13 @@ import {
   WINDOW_MS,
 } from './brake.ts'
 
+/** What a task's results are expected to take, and whether alpha has a say in it. */
+export interface RateModel {
+  /** Bits per second, > 0. */
+  readonly expectedBps: (configuration: Configuration, ladder: readonly Rung[]) => number
+  readonly maxAlpha255: number
+}
+
 export interface Plan {
   readonly ladder: readonly Rung[]
   /** Bits per second; undefined: no limit. */
@@ -19,19 +26,15 @@ export interface Plan {
 
 /** Remembers what one slot sent lately, and asks the brake before each frame. */
 export class Governor {
-  readonly #expectedBps: (configuration: Configuration, ladder: readonly Rung[]) => number
+  readonly #rateModel: RateModel
   #plan: Plan
   #state: BrakeState
   #sent: SentFrame[] = []
   #outcomes: FrameOutcome[] = []
 
-  constructor(
-    plan: Plan,
-    nowMs: number,
-    expectedBps: (configuration: Configuration, ladder: readonly Rung[]) => number,
-  ) {
+  constructor(plan: Plan, nowMs: number, rateModel: RateModel) {
     this.#plan = plan
-    this.#expectedBps = expectedBps
+    this.#rateModel = rateModel
     this.#state = initialState(plan.ladder, nowMs)
   }
 
@@ -52,7 +55,7 @@ export class Governor {
     this.#state = brake(initialState(plan.ladder, nowMs), this.#situation(nowMs), { isNewPlan: true })
   }
 
-  /** The configuration of the frame that is about to be encoded. */
+  /** The configuration of the frame that is about to be worked on. */
   decide(nowMs: number): Configuration {
     this.#state = brake(this.#state, this.#situation(nowMs))
     return this.configuration
@@ -77,7 +80,8 @@ export class Governor {
       leaseBps,
       sent: this.#sent,
       outcomes: this.#outcomes,
-      expectedBps: (configuration) => this.#expectedBps(configuration, ladder),
+      expectedBps: (configuration) => this.#rateModel.expectedBps(configuration, ladder),
+      maxAlpha255: this.#rateModel.maxAlpha255,
     }
   }
 }

@@ -1,6 +1,8 @@
 import type { Configuration } from '@espalier/shared/configuration'
+import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import type { Manifest } from '@espalier/shared/manifest/manifest'
 import type { Rung } from '@espalier/shared/messages/controller'
+import type { RateModel } from './governor.ts'
 
 interface RatePoint {
   readonly alpha255: number
@@ -36,7 +38,7 @@ function hasShapeOf(a: Configuration, b: Configuration): boolean {
 export function expectedRateBps(
   configuration: Configuration,
   ladder: readonly Rung[],
-  card: Manifest['variants'][number]['card'],
+  card: CodecManifest['variants'][number]['card'],
 ): number {
   const { alpha255, width, height, frameRate } = configuration
   const cardPoints = card.map((point) => ({ alpha255: point.alpha255, rate: point.bitsPerPixel })).sort(byAlpha)
@@ -49,4 +51,20 @@ export function expectedRateBps(
   if (first === undefined || last === undefined) return cardRate(alpha255)
   const held = Math.min(Math.max(alpha255, first.alpha255), last.alpha255)
   return (interpolate(points, held) * cardRate(alpha255)) / cardRate(held)
+}
+
+/** A line of JSON with a label and a number. */
+const CLASSIFICATION_BITS = 8 * 60
+
+/** How a family's results use the uplink: a codec's by its cards and alpha, a classifier's by the frame. */
+export function rateModelOf(manifest: Manifest): RateModel {
+  if (manifest.task === 'classification')
+    return { expectedBps: ({ frameRate }) => CLASSIFICATION_BITS * frameRate, maxAlpha255: 0 }
+  return {
+    expectedBps(configuration, ladder) {
+      const variant = manifest.variants.find(({ id }) => id === configuration.variant) ?? manifest.variants[0]!
+      return expectedRateBps(configuration, ladder, variant.card)
+    },
+    maxAlpha255: 255,
+  }
 }

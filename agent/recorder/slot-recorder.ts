@@ -1,6 +1,7 @@
 import type { Configuration } from '@espalier/shared/configuration'
 import { Histogram } from '@espalier/shared/histogram'
 import type { Telemetry } from '@espalier/shared/messages/device'
+import type { QualitySample } from '../frame-result.ts'
 
 type Counters = Omit<Telemetry['slots'][number], 'slot' | 'configuration' | 'joules' | 'idleJoules'>
 
@@ -20,6 +21,8 @@ function isSwap(from: Configuration, to: Configuration): boolean {
 export class SlotRecorder {
   readonly #latency = new Histogram()
   readonly #counters = { frames: 0, dropped: 0, unsent: 0, late: 0, swaps: 0, bits: 0, psnrSum: 0, psnrCount: 0 }
+  /** Undefined before the first sample: a codec has none ever. */
+  #agreement: { agreements: number; comparisons: number } | undefined
   #configuration: Configuration | undefined
 
   get frames(): number {
@@ -44,12 +47,17 @@ export class SlotRecorder {
     this.#counters.dropped += count
   }
 
-  recordQuality(psnrDb: number): void {
-    this.#counters.psnrSum += psnrDb
-    this.#counters.psnrCount++
+  recordQuality(sample: QualitySample): void {
+    if (sample.kind === 'psnr') {
+      this.#counters.psnrSum += sample.psnrDb
+      this.#counters.psnrCount++
+      return
+    }
+    const { agreements, comparisons } = this.#agreement ?? { agreements: 0, comparisons: 0 }
+    this.#agreement = { agreements: agreements + (sample.agrees ? 1 : 0), comparisons: comparisons + 1 }
   }
 
   counters(): Counters {
-    return { ...this.#counters, latency: this.#latency.counts() }
+    return { ...this.#counters, ...this.#agreement, latency: this.#latency.counts() }
   }
 }

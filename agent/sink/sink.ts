@@ -1,11 +1,13 @@
+import type { FrameResult } from '../frame-result.ts'
+
 export interface SinkFrame {
-  /** Encoded frames since the slot started. */
+  /** Frames since the slot started. */
   readonly sequence: number
   readonly capturedWallMs: number
-  readonly stream: Uint8Array
+  readonly result: FrameResult
 }
 
-/** Where streams go. */
+/** Where results go. */
 export interface Sink {
   /** @returns Whether the frame was taken; a frame that was not is counted and lost, never kept for later. */
   send(frame: SinkFrame): Promise<boolean>

@@ -12,7 +12,7 @@ const PING_EVERY_MS = 5000
 const CLOSE_GRACE_MS = 1000
 
 /**
- * Sends frames to the controller over a WebSocket that is opened again whenever it closes.
+ * Sends streams to the controller over a WebSocket that is opened again whenever it closes.
  *
  * @param random In [0, 1): spreads the devices of a site that lost the same controller.
  */
@@ -45,9 +45,10 @@ export function openUplinkSink(url: string, random: () => number): Sink {
   connect()
 
   return {
-    async send(frame) {
+    async send({ sequence, capturedWallMs, result }) {
+      if (result.kind !== 'stream') return false
       if (socket.readyState !== WebSocket.OPEN || socket.bufferedAmount > MAX_BUFFERED_BYTES) return false
-      socket.send(encodeUplinkFrame(frame))
+      socket.send(encodeUplinkFrame({ sequence, capturedWallMs, stream: result.stream }))
       return true
     },
     async close() {

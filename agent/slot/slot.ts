@@ -6,8 +6,9 @@ import type { Manifest } from '@espalier/shared/manifest/manifest'
 import type { DeviceEvent, Reported, Telemetry } from '@espalier/shared/messages/device'
 import { BackOff } from '../back-off.ts'
 import type { SlotConfig } from '../config.ts'
+import { bitsOf } from '../frame-result.ts'
 import { Governor, type Plan } from '../governor/governor.ts'
-import { expectedRateBps } from '../governor/rate-model.ts'
+import { rateModelOf } from '../governor/rate-model.ts'
 import { FrameQueue } from '../queue/frame-queue.ts'
 import { SlotRecorder } from '../recorder/slot-recorder.ts'
 import type { Sink } from '../sink/sink.ts'
@@ -45,6 +46,8 @@ export class Slot {
   readonly #recorder = new SlotRecorder()
   readonly #queue = new FrameQueue<SourceFrame>(QUEUE_CAPACITY)
   readonly #isTaken = makeDecimator()
+  /** To be followed once its variants are open. */
+  #next: Plan | undefined
   #refusal: string | undefined
   #failure: string | undefined
   #lastKeyStream: Uint8Array | undefined
@@ -54,10 +57,7 @@ export class Slot {
     this.#options = options
     const { manifest, plan, clock } = options
     this.#keyFrames = new KeyFrameRule(options.config.keyFrameEveryS)
-    this.#governor = new Governor(plan, clock.monotonicMs(), (configuration, ladder) => {
-      const variant = manifest.variants.find(({ id }) => id === configuration.variant) ?? manifest.variants[0]!
-      return expectedRateBps(configuration, ladder, variant.card)
-    })
+    this.#governor = new Governor(plan, clock.monotonicMs(), rateModelOf(manifest))
   }
 
   get config(): SlotConfig {
@@ -68,7 +68,7 @@ export class Slot {
     return this.#options.stream
   }
 
-  /** The newest stream that stands alone, for a snapshot. */
+  /** The newest stream that stands alone, for a snapshot; a classifier has none. */
   get lastKeyStream(): Uint8Array | undefined {
     return this.#lastKeyStream
   }
@@ -78,14 +78,19 @@ export class Slot {
     this.#keyFrames.request()
   }
 
-  /** Run another plan from the next frame on. */
+  /**
+   * Run another plan from the next frame on: of a codec at once, because every variant of it opens with its first
+   * frame; of a classifier once its variants are open and gave their golden outputs.
+   */
   follow(plan: Plan): void {
     this.#refusal = undefined
-    this.#governor.follow(plan, this.#options.clock.monotonicMs())
+    if (this.#options.manifest.task === 'classification') this.#next = plan
+    else this.#governor.follow(plan, this.#options.clock.monotonicMs())
   }
 
   /** Keep what runs; tell the controller why. */
   refuse(reason: string): void {
+    this.#next = undefined
     this.#refusal = reason
   }
 
@@ -122,6 +127,8 @@ export class Slot {
     const { failures, pid } = this.#options.supervisor
     if (failures >= FAILED_AFTER_DEATHS) return { phase: 'failed', reason: `${failures} workers died without a frame` }
     if (pid === undefined) return { phase: 'starting' }
+    if (this.#next !== undefined)
+      return { phase: 'starting', reason: `opening variant "${this.#next.ladder[0]!.configuration.variant}"` }
     return { phase: this.#governor.isBraking ? 'braked' : 'applied' }
   }
 
@@ -164,43 +171,70 @@ export class Slot {
     while (!signal.aborted) {
       await supervisor.ready(signal)
       const frame = await this.#queue.take(signal)
+      await this.#adopt()
       const configuration = this.#governor.decide(clock.monotonicMs())
       const measureQuality = this.#recorder.frames % qualityEveryFrames === qualityEveryFrames - 1
-      const job = await this.#encode(frame, configuration, measureQuality)
+      const job = await this.#process(frame, configuration, measureQuality)
       if (job === undefined) continue
       await this.#deliver(frame, configuration, job)
-      const psnrDb = await job.quality
-      if (psnrDb !== undefined) this.#recorder.recordQuality(psnrDb)
+      const quality = await job.quality
+      if (quality !== undefined) this.#recorder.recordQuality(quality)
     }
   }
 
-  /** @returns Undefined when the frame was lost with its worker or could not be encoded. */
-  async #encode(
+  /**
+   * Between two frames, open what the next plan needs beside what runs, then follow it. A plan whose variants cannot be used is refused
+   * and the old one goes on; a worker that dies meanwhile opens them with its next frame.
+   */
+  async #adopt(): Promise<void> {
+    const plan = this.#next
+    if (plan === undefined) return
+    const variants = [...new Set(plan.ladder.map(({ configuration }) => configuration.variant))]
+    try {
+      await this.#options.supervisor.prepare(variants)
+    } catch (error) {
+      if (!(error instanceof TransportError || error instanceof ModelError)) throw error
+      if (error instanceof ModelError && this.#next === plan) {
+        this.refuse(error.message)
+        this.#event('variant-refused', error.message)
+        return
+      }
+    }
+    // A newer one may have come meanwhile: it is next.
+    if (this.#next !== plan) return
+    this.#next = undefined
+    this.#governor.follow(plan, this.#options.clock.monotonicMs())
+  }
+
+  /** @returns Undefined when the frame was lost with its worker or could not be done. */
+  async #process(
     frame: SourceFrame,
     configuration: Configuration,
     measureQuality: boolean,
   ): Promise<WorkerJob | undefined> {
     try {
       const keyFrame = this.#keyFrames.isDue(this.#options.clock.monotonicMs())
-      const job = await this.#options.supervisor.encode(frame.picture, configuration, { keyFrame, measureQuality })
+      const job = await this.#options.supervisor.process(frame.picture, configuration, { keyFrame, measureQuality })
       this.#failure = undefined
       return job
     } catch (error) {
       if (!(error instanceof TransportError || error instanceof ModelError)) throw error
       this.#drop(1)
-      if (error instanceof ModelError && this.#failure === undefined) this.#event('encode-failed', error.message)
+      if (error instanceof ModelError && this.#failure === undefined) this.#event('frame-failed', error.message)
       if (error instanceof ModelError) this.#failure = error.message
       return undefined
     }
   }
 
-  async #deliver(frame: SourceFrame, configuration: Configuration, { stream, frameKind }: WorkerJob): Promise<void> {
+  async #deliver(frame: SourceFrame, configuration: Configuration, { result }: WorkerJob): Promise<void> {
     const { clock, sink } = this.#options
     const atMs = clock.monotonicMs()
-    const isSent = await sink.send({ sequence: this.#recorder.frames, capturedWallMs: frame.capturedWallMs, stream })
-    this.#keyFrames.record({ atMs, frameKind, isSent })
-    if (frameKind === 'key') this.#lastKeyStream = stream
-    const bits = stream.byteLength * 8
+    const isSent = await sink.send({ sequence: this.#recorder.frames, capturedWallMs: frame.capturedWallMs, result })
+    if (result.kind === 'stream') {
+      this.#keyFrames.record({ atMs, frameKind: result.frameKind, isSent })
+      if (result.frameKind === 'key') this.#lastKeyStream = result.stream
+    }
+    const bits = bitsOf(result)
     const latencyMs = clock.monotonicMs() - frame.arrivedMs
     const isMissed = this.#recorder.recordFrame({ configuration, bits, latencyMs, isSent })
     this.#governor.recordSent({ atMs, bits, configuration })

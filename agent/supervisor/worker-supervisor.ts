@@ -5,7 +5,8 @@ import type { Picture } from '@espalier/shared/codec/picture-codec'
 import type { Configuration } from '@espalier/shared/configuration'
 import { ModelError, TransportError } from '@espalier/shared/errors'
 import { BackOff } from '../back-off.ts'
-import type { EncodedFrame, WorkerCpu, WorkerReply, WorkerRequest } from '../worker/messages.ts'
+import type { QualitySample } from '../frame-result.ts'
+import type { ProcessedFrame, WorkerCpu, WorkerReply, WorkerRequest } from '../worker/messages.ts'
 
 /** Loading a runtime on a loaded single-core board takes tens of seconds; a hang takes for ever. */
 const START_DEADLINE_MS = 120_000
@@ -31,17 +32,21 @@ export interface WorkerOptions {
   readonly onDeath: (reason: string) => void
 }
 
-export interface WorkerJob extends EncodedFrame {
-  /** Decibels, when the worker has measured them and is free again; undefined if not asked for or not measurable. */
-  readonly quality: Promise<number | undefined>
+export interface WorkerJob extends ProcessedFrame {
+  /** When the worker has measured it and is free again; undefined if not asked for or not measurable. */
+  readonly quality: Promise<QualitySample | undefined>
 }
 
-interface PendingJob {
+type Answer = Extract<WorkerReply, { id: number }>
+
+interface PendingRequest {
   readonly id: number
-  readonly measureQuality: boolean
-  readonly onReply: (reply: Extract<WorkerReply, { id: number }>) => void
+  readonly onReply: (reply: Answer) => void
   readonly onDeath: (error: TransportError) => void
 }
+
+/** `Omit` for each kind of a union. */
+type DistributedOmit<Union, Key extends PropertyKey> = Union extends unknown ? Omit<Union, Key> : never
 
 interface Running {
   readonly child: ChildProcess
@@ -61,7 +66,7 @@ export class WorkerSupervisor {
   readonly #waiting: Array<() => void> = []
   #child: ChildProcess | undefined
   #running: Running | undefined
-  #pending: PendingJob | undefined
+  #pending: PendingRequest | undefined
   #nextId = 1
   #macsPerSecond: number | undefined
   #restarts = 0
@@ -82,7 +87,7 @@ export class WorkerSupervisor {
     return this.#restarts
   }
 
-  /** Deaths since a worker last encoded a frame. */
+  /** Deaths since a worker last did what it was asked. */
   get failures(): number {
     return this.#failures
   }
@@ -100,7 +105,7 @@ export class WorkerSupervisor {
   }
 
   /**
-   * Wait for a worker that can encode.
+   * Wait for a worker that can be asked.
    *
    * @throws `signal.reason` when aborted.
    */
@@ -120,57 +125,99 @@ export class WorkerSupervisor {
   }
 
   /**
-   * Encode one frame; wait for `quality` before the next.
+   * Take one frame through the worker; wait for `quality` before the next request.
    *
-   * @throws {TransportError} If the worker dies or hangs before the stream is there; the next worker can be asked.
-   * @throws {ModelError} If the worker lives but cannot encode this frame.
+   * @throws {TransportError} If the worker dies or hangs before the result is there; the next worker can be asked.
+   * @throws {ModelError} If the worker lives but cannot do this frame.
    */
-  encode(
+  process(
     picture: Picture,
     configuration: Configuration,
     { keyFrame, measureQuality }: { keyFrame: boolean; measureQuality: boolean },
   ): Promise<WorkerJob> {
-    const running = this.#running
-    if (running === undefined || this.#pending !== undefined)
-      return Promise.reject(new TransportError('Cannot encode frame: no worker is free', { retryable: true }))
-    const id = this.#nextId++
+    const asked = { kind: 'process' as const, picture, configuration, keyFrame, measureQuality }
     return new Promise((resolve, reject) => {
-      let finishQuality: (psnrDb: number | undefined) => void = () => undefined
-      const quality = new Promise<number | undefined>((finish) => {
+      let finishQuality: (quality: QualitySample | undefined) => void = () => undefined
+      const quality = new Promise<QualitySample | undefined>((finish) => {
         finishQuality = finish
       })
-      const deadline = setTimeout(() => running.child.kill('SIGKILL'), this.#options.frameDeadlineMs)
-      const finish = (psnrDb: number | undefined): void => {
-        clearTimeout(deadline)
-        this.#pending = undefined
-        finishQuality(psnrDb)
-      }
-      this.#pending = {
-        id,
-        measureQuality,
+      this.#ask('process frame', asked, {
+        isLast: ({ kind }) => kind !== 'processed' || !measureQuality,
         onReply: (reply) => {
-          if (reply.kind === 'encoded') {
-            this.#failures = 0
-            this.#backOff.reset()
-            if (measureQuality) deadline.refresh()
-            else finish(undefined)
-            resolve({ stream: reply.stream, frameKind: reply.frameKind, timings: reply.timings, quality })
-          } else if (reply.kind === 'quality') {
-            finish(reply.psnrDb)
-          } else {
-            finish(undefined)
-            reject(new ModelError(`Cannot encode frame: ${reply.reason}`))
-          }
+          if (reply.kind === 'processed') resolve({ result: reply.result, timings: reply.timings, quality })
+          if (reply.kind !== 'processed' || !measureQuality)
+            finishQuality(reply.kind === 'quality' ? reply.quality : undefined)
         },
-        onDeath: (error) => {
-          finish(undefined)
+        onError: (error) => {
+          finishQuality(undefined)
           reject(error)
         },
-      }
-      const request: WorkerRequest = { kind: 'encode', id, picture, configuration, keyFrame, measureQuality }
-      // A failing send means a dying child: its exit rejects the job.
-      running.child.send(request, () => undefined)
+      })
     })
+  }
+
+  /**
+   * Have the worker open variants beside what runs, so that the next frame can have any of them at once.
+   *
+   * @throws {TransportError} If the worker dies or hangs meanwhile; the next one opens them with their first frame.
+   * @throws {ModelError} If one cannot be used; what ran before still runs.
+   */
+  prepare(variants: readonly string[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#ask(
+        'open variants',
+        { kind: 'prepare', variants },
+        { isLast: () => true, onReply: () => resolve(), onError: reject },
+      )
+    })
+  }
+
+  /** Send a request and hold its deadline; each reply but the last begins it again. */
+  #ask(
+    action: string,
+    asked: DistributedOmit<Exclude<WorkerRequest, { kind: 'start' }>, 'id'>,
+    {
+      isLast,
+      onReply,
+      onError,
+    }: {
+      isLast: (reply: Answer) => boolean
+      onReply: (reply: Answer) => void
+      onError: (error: TransportError | ModelError) => void
+    },
+  ): void {
+    const running = this.#running
+    if (running === undefined || this.#pending !== undefined) {
+      onError(new TransportError(`Cannot ${action}: no worker is free`, { retryable: true }))
+      return
+    }
+    const id = this.#nextId++
+    const deadline = setTimeout(() => running.child.kill('SIGKILL'), this.#options.frameDeadlineMs)
+    const finish = (): void => {
+      clearTimeout(deadline)
+      this.#pending = undefined
+    }
+    this.#pending = {
+      id,
+      onReply: (reply) => {
+        if (reply.kind === 'failed') {
+          finish()
+          onError(new ModelError(`Cannot ${action}: ${reply.reason}`))
+          return
+        }
+        this.#failures = 0
+        this.#backOff.reset()
+        if (isLast(reply)) finish()
+        else deadline.refresh()
+        onReply(reply)
+      },
+      onDeath: (error) => {
+        finish()
+        onError(error)
+      },
+    }
+    // A failing send means a dying child: its exit rejects the request.
+    running.child.send({ ...asked, id }, () => undefined)
   }
 
   /** End the worker at once; another one starts. */
@@ -239,7 +286,7 @@ export class WorkerSupervisor {
       agentUs: this.#cpuOfDead.agentUs + this.#cpu.agentUs,
     }
     this.#cpu = { slotUs: 0, agentUs: 0 }
-    this.#pending?.onDeath(new TransportError(`Cannot encode frame: ${reason}`, { retryable: true }))
+    this.#pending?.onDeath(new TransportError(`Cannot use worker: ${reason}`, { retryable: true }))
     return reason
   }
 }

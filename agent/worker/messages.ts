@@ -1,6 +1,6 @@
-import type { FrameKind } from '@espalier/shared/codec/container'
 import type { Picture } from '@espalier/shared/codec/picture-codec'
 import type { Configuration } from '@espalier/shared/configuration'
+import type { FrameResult, QualitySample } from '../frame-result.ts'
 
 /** Control to worker. The two are one program, so these are types and not parsers. */
 export type WorkerRequest =
@@ -12,26 +12,31 @@ export type WorkerRequest =
       readonly macsPerSecond?: number
     }
   | {
-      readonly kind: 'encode'
+      /** Open what these variants need beside what runs, so that no frame waits for it. */
+      readonly kind: 'prepare'
+      readonly id: number
+      readonly variants: readonly string[]
+    }
+  | {
+      readonly kind: 'process'
       readonly id: number
       readonly picture: Picture
       readonly configuration: Configuration
       /** Make a frame that stands alone. */
       readonly keyFrame: boolean
-      /** Decode the stream again afterwards and compare it with the picture. */
+      /** Afterwards, compare the result with the picture, or with what the first variant says. */
       readonly measureQuality: boolean
     }
 
 /** Microseconds of CPU since the worker started, by who pays for them. */
 export interface WorkerCpu {
   readonly slotUs: number
-  /** Start-up and quality samples. */
+  /** Start-up, opening of variants, and quality samples. */
   readonly agentUs: number
 }
 
-export interface EncodedFrame {
-  readonly stream: Uint8Array
-  readonly frameKind: FrameKind
+export interface ProcessedFrame {
+  readonly result: FrameResult
   readonly timings: { readonly resizeMs: number; readonly networkMs: number; readonly entropyMs: number }
 }
 
@@ -39,11 +44,17 @@ export interface EncodedFrame {
 export type WorkerReply =
   | {
       readonly kind: 'ready'
-      /** Multiply-accumulates a second of the real encoder, for one thread. */
+      /** Multiply-accumulates a second of the real network, for one thread. */
       readonly macsPerSecond: number
       readonly cpu: WorkerCpu
     }
-  | ({ readonly kind: 'encoded'; readonly id: number; readonly cpu: WorkerCpu } & EncodedFrame)
-  /** Follows `encoded` when quality was asked for; the worker is free again only now. */
-  | { readonly kind: 'quality'; readonly id: number; readonly psnrDb: number | undefined; readonly cpu: WorkerCpu }
+  | { readonly kind: 'prepared'; readonly id: number; readonly cpu: WorkerCpu }
+  | ({ readonly kind: 'processed'; readonly id: number; readonly cpu: WorkerCpu } & ProcessedFrame)
+  /** Follows `processed` when quality was asked for; the worker is free again only now. */
+  | {
+      readonly kind: 'quality'
+      readonly id: number
+      readonly quality: QualitySample | undefined
+      readonly cpu: WorkerCpu
+    }
   | { readonly kind: 'failed'; readonly id: number; readonly reason: string; readonly cpu: WorkerCpu }

@@ -1,76 +1,25 @@
-import type { FrameReference, Picture, PictureCodec } from '@espalier/shared/codec/picture-codec'
-import { psnrDb } from '@espalier/shared/codec/psnr'
+import type { Picture } from '@espalier/shared/codec/picture-codec'
 import type { Configuration } from '@espalier/shared/configuration'
-import type { EncodedFrame } from './messages.ts'
-import { resizePicture } from './resize-picture.ts'
+import type { QualitySample } from '../frame-result.ts'
+import type { ProcessedFrame } from './messages.ts'
 
-/** The engine optimises what has run for a while: without these the first frames take several times as long. */
-const WARM_UP_SIDE = 128
-const WARM_UP_RUNS = 4
-const BENCHMARK_SIDE = 192
-const BENCHMARK_RUNS = 6
-
-/** One slot's way from a source picture to a stream. Calls must not overlap. */
-export class Pipeline {
-  readonly #codec: PictureCodec
-  /** The newest frame, for the next to follow, and the one that it follows itself. */
-  #last: FrameReference | undefined
-  #before: FrameReference | undefined
-
-  constructor(codec: PictureCodec) {
-    this.#codec = codec
-  }
-
-  /** @param isKey The frame must stand alone; otherwise it follows the last one where that saves bits. */
-  async encode(picture: Picture, configuration: Configuration, isKey: boolean): Promise<EncodedFrame> {
-    const started = performance.now()
-    const resized = await resizePicture(picture, configuration)
-    const resizeMs = performance.now() - started
-    const { variant, alpha255 } = configuration
-    const reference = isKey ? undefined : this.#last
-    const { stream, frameKind, timings, ...encoded } = await this.#codec.encode(resized, {
-      variant,
-      alpha255,
-      reference,
-    })
-    this.#before = reference
-    this.#last = encoded.reference
-    return { stream, frameKind, timings: { resizeMs, ...timings } }
-  }
-
-  /** Of the newest stream only: decibels of what a receiver sees, at the size of the source, against what the source gave. */
-  async measureQuality(stream: Uint8Array, picture: Picture): Promise<number> {
-    const decoded = await this.#codec.decode(stream, { reference: this.#before })
-    return psnrDb(await resizePicture(decoded, picture), picture)
-  }
-
-  /** Run encoder and decoder, so that no frame pays for opening them. */
-  async warmUp(): Promise<void> {
-    for (let run = 0; run < WARM_UP_RUNS; run++) {
-      const { stream } = await this.#codec.encode(testPicture(WARM_UP_SIDE), this.#benchmarkOptions())
-      if (run === 0) await this.#codec.decode(stream)
-    }
-  }
-
+/** One slot's way from a source picture to what its task makes of it. Calls must not overlap. */
+export interface Pipeline {
+  /** Run everything once, so that no frame pays for opening it. */
+  warmUp(): Promise<void>
   /**
-   * Time the encoder.
+   * Time the first variant.
    *
    * @returns Multiply-accumulates a second for one thread: the best of a few runs, because interruptions only add.
    */
-  async benchmark(threads: number): Promise<number> {
-    const times: number[] = []
-    for (let run = 0; run < BENCHMARK_RUNS; run++)
-      times.push((await this.#codec.encode(testPicture(BENCHMARK_SIDE), this.#benchmarkOptions())).timings.networkMs)
-    const seconds = Math.max(1e-6, Math.min(...times) / 1000)
-    const { macsPerPixel } = this.#codec.manifest.variants[0]!.encoder
-    return (macsPerPixel * BENCHMARK_SIDE ** 2) / seconds / threads
-  }
-
-  #benchmarkOptions(): { variant: string; alpha255: number } {
-    return { variant: this.#codec.manifest.variants[0]!.id, alpha255: 128 }
-  }
-}
-
-function testPicture(side: number): Picture {
-  return { width: side, height: side, rgb: new Uint8Array(side * side * 3).map((_, i) => (i * 31) & 0xff) }
+  benchmark(threads: number): Promise<number>
+  /**
+   * Open what these variants need beside what runs, and close what no longer is: the next frames want only these.
+   *
+   * @throws {ModelError} {IntegrityError} If one cannot be used; what ran before still runs.
+   */
+  prepare(variants: readonly string[]): Promise<void>
+  process(picture: Picture, configuration: Configuration, options: { keyFrame: boolean }): Promise<ProcessedFrame>
+  /** Of the newest frame, which was this picture; undefined where there is nothing to compare. */
+  measureQuality(picture: Picture): Promise<QualitySample | undefined>
 }

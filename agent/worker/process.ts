@@ -1,7 +1,7 @@
-import { openFamilyCodec } from '@espalier/shared/codec/open-codec'
 import { describeError, InvariantError } from '@espalier/shared/errors'
 import type { WorkerCpu, WorkerReply, WorkerRequest } from './messages.ts'
-import { Pipeline } from './pipeline.ts'
+import { openPipeline } from './open-pipeline.ts'
+import type { Pipeline } from './pipeline.ts'
 
 // The executable of a slot's worker, forked by the supervisor. It holds nothing that must survive it.
 
@@ -19,36 +19,48 @@ function reply(message: WorkerReply): void {
   process.send?.(message)
 }
 
-async function encode(request: Extract<WorkerRequest, { kind: 'encode' }>): Promise<void> {
-  if (pipeline === undefined) throw new InvariantError(`Cannot encode frame ${request.id}: the worker was not started`)
+/** Answer a request that can fail without the worker being the worse for it. */
+async function answer(id: number, work: (running: Pipeline) => Promise<void>): Promise<void> {
+  const running = pipeline
+  if (running === undefined) throw new InvariantError(`Cannot answer request ${id}: the worker was not started`)
+  await work(running).catch((error: unknown) => reply({ kind: 'failed', id, reason: describeError(error), cpu: cpu() }))
+}
+
+async function processFrame(
+  running: Pipeline,
+  { id, picture, configuration, keyFrame, measureQuality }: Extract<WorkerRequest, { kind: 'process' }>,
+): Promise<void> {
   const before = usedUs()
-  const encoded = await pipeline.encode(request.picture, request.configuration, request.keyFrame).finally(() => {
+  const processed = await running.process(picture, configuration, { keyFrame }).finally(() => {
     slotUs += usedUs() - before
   })
-  reply({ kind: 'encoded', id: request.id, cpu: cpu(), ...encoded })
-  if (!request.measureQuality) return
-  // The stream is on its way before this begins: a frame never waits for its own quality sample.
-  const psnrDb = await pipeline.measureQuality(encoded.stream, request.picture).catch(() => undefined)
-  reply({ kind: 'quality', id: request.id, psnrDb, cpu: cpu() })
+  reply({ kind: 'processed', id, cpu: cpu(), ...processed })
+  if (!measureQuality) return
+  // The result is on its way before this begins: a frame never waits for its own quality sample.
+  const quality = await running.measureQuality(picture).catch(() => undefined)
+  reply({ kind: 'quality', id, quality, cpu: cpu() })
 }
 
 async function handle(request: WorkerRequest): Promise<void> {
   switch (request.kind) {
     case 'start': {
-      pipeline = new Pipeline(await openFamilyCodec(request.familyDir, { threads: request.threads }))
+      pipeline = await openPipeline(request.familyDir, request.threads)
       await pipeline.warmUp()
       const macsPerSecond = request.macsPerSecond ?? (await pipeline.benchmark(request.threads))
       reply({ kind: 'ready', macsPerSecond, cpu: cpu() })
       return
     }
-    case 'encode':
-      await encode(request).catch((error: unknown) =>
-        reply({ kind: 'failed', id: request.id, reason: describeError(error), cpu: cpu() }),
-      )
+    case 'prepare':
+      return answer(request.id, async (running) => {
+        await running.prepare(request.variants)
+        reply({ kind: 'prepared', id: request.id, cpu: cpu() })
+      })
+    case 'process':
+      return answer(request.id, (running) => processFrame(running, request))
   }
 }
 
-// One after the other: a codec's calls must not overlap.
+// One after the other: a pipeline's calls must not overlap.
 let last: Promise<void> = Promise.resolve()
 process.on('message', (request: WorkerRequest) => {
   last = last.then(() => handle(request))

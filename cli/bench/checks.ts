@@ -12,6 +12,8 @@ export interface Check {
 export interface Findings {
   readonly checks: readonly Check[]
   readonly details: unknown
+  /** Tables for the results page, in Markdown. */
+  readonly page?: string
   /** File name -> SVG text. */
   readonly plots?: Readonly<Record<string, string>>
 }

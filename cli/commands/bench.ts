@@ -7,6 +7,7 @@ import { ConfigError } from '@espalier/shared/errors'
 import type { Command } from 'commander'
 import { atMost, type Findings } from '../bench/checks.ts'
 import { benchCodec } from '../bench/codec.ts'
+import { benchForge } from '../bench/forge.ts'
 import { DEFAULT_FAMILY_DIR, MODELS_DIR } from '../models.ts'
 import { measureRecovery, VICTIMS } from '../recovery.ts'
 import { runDemo } from './demo.ts'
@@ -55,6 +56,16 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     return { checks: [atMost('frames dropped', result.dropped, 0, ''), ...squeezed], details: result }
   },
 
+  async forge() {
+    if (!existsSync(DATA_DIR)) {
+      process.stderr.write(
+        `SKIPPED forge: "${DATA_DIR}" is absent; set ESPALIER_DATA to a folder with cifar10/ and models/\n`,
+      )
+      return undefined
+    }
+    return benchForge({ dataDir: DATA_DIR, classifiers: join(ROOT, 'forge/training/runs/classifiers') })
+  },
+
   async recovery() {
     const recoveries = await measureRecovery({
       kills: 20,
@@ -77,7 +88,7 @@ function describeMachine(): string {
   return `${cpus().length} cores of ${first?.model.trim()}, ${gigabytes} GiB, ${process.arch}, Node ${process.versions.node}`
 }
 
-function toMarkdown({ name, machine, date, checks, plots }: Report): string {
+function toMarkdown({ name, machine, date, checks, page, plots }: Report): string {
   const rows = checks.map(
     (c) => `| ${c.name} | ${c.value} ${c.unit} | ${c.limit} ${c.unit} | ${c.ok ? 'yes' : '**no**'} |`,
   )
@@ -90,6 +101,7 @@ function toMarkdown({ name, machine, date, checks, plots }: Report): string {
     '|---|---|---|---|',
     ...rows,
     '',
+    ...(page === undefined ? [] : [page]),
     ...Object.keys(plots ?? {}).flatMap((file) => [`![${file}](${name}-${file})`, '']),
   ].join('\n')
 }
@@ -114,7 +126,7 @@ async function bench(name: string, options: { json?: true; write?: true }): Prom
   for (const each of name === 'all' ? Object.keys(BENCHES) : [name]) {
     const found = await runBench(each)
     if (found === undefined) continue
-    const { plots, ...report } = found
+    const { plots, page, ...report } = found
     reports.push(report)
     if (!options.json)
       for (const c of report.checks)

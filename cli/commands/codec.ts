@@ -5,7 +5,8 @@ import { HEADER_BYTES, readStream } from '@espalier/shared/codec/container'
 import { openCodec } from '@espalier/shared/codec/open-codec'
 import type { EncodedPicture, Picture, PictureCodec } from '@espalier/shared/codec/picture-codec'
 import { ConfigError, describeError } from '@espalier/shared/errors'
-import { type Family, openFamily } from '@espalier/shared/manifest/open-family'
+import { openCodecFamily } from '@espalier/shared/manifest/narrow-family'
+import type { CodecFamily } from '@espalier/shared/manifest/open-family'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import sharp from 'sharp'
 import { DEFAULT_FAMILY_DIR } from '../models.ts'
@@ -45,8 +46,11 @@ async function writeOutput(path: string, data: Uint8Array): Promise<void> {
   }
 }
 
-async function withCodec<T>(directory: string, use: (codec: PictureCodec, family: Family) => Promise<T>): Promise<T> {
-  const family = await openFamily(directory)
+async function withCodec<T>(
+  directory: string,
+  use: (codec: PictureCodec, family: CodecFamily) => Promise<T>,
+): Promise<T> {
+  const family = await openCodecFamily(directory)
   const codec = await openCodec(family, { threads: 1 })
   try {
     return await use(codec, family)
@@ -120,7 +124,7 @@ function drawBars(values: readonly number[]): string[] {
 async function inspect(input: string, options: { json?: true; family: string }): Promise<void> {
   const stream = await readInput(input)
   const { header } = readStream(stream)
-  const family = await openFamily(options.family).catch(() => undefined)
+  const family = await openCodecFamily(options.family).catch(() => undefined)
   const isOurs = family?.codecDigest.startsWith(header.codecDigest) ?? false
   // What follows another frame cannot be read without it.
   const bitsByChannel =

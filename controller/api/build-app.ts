@@ -312,11 +312,12 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
   )
 
   api.get('/families', { schema: { response: { 200: z.array(familySchema) } } }, () =>
-    families.list().map(({ manifest, manifestDigest, codecDigest }) => ({
+    families.list().map(({ manifest, manifestDigest, ...family }) => ({
       family: manifest.family,
       version: manifest.version,
+      task: manifest.task,
       manifestDigest,
-      codecDigest,
+      ...('codecDigest' in family ? { codecDigest: family.codecDigest } : {}),
       licence: manifest.licence,
       variants: manifest.variants.map(({ id }) => id),
     })),

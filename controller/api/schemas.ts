@@ -28,6 +28,7 @@ const measuredShape = {
   bitsPerSecond: z.number().optional(),
   framesPerSecond: z.number().optional(),
   psnrDb: z.number().optional(),
+  agreementPct: z.number().optional(),
   configuration: configurationSchema.optional(),
   configurationId: z.string().optional(),
   phase: z.string().optional(),
@@ -163,8 +164,10 @@ export const commandBodySchema = commandSchema
 export const familySchema = z.object({
   family: z.string(),
   version: z.string(),
+  task: z.string(),
   manifestDigest: z.string(),
-  codecDigest: z.string(),
+  /** Of codecs. */
+  codecDigest: z.string().optional(),
   licence: z.string(),
   variants: z.array(z.string()),
 })

@@ -20,7 +20,7 @@ function present<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], un
 }
 
 function measuredFields(measured: Measured) {
-  const { latencyMs, joulesPerFrame, powerW, bitsPerSecond, framesPerSecond, psnrDb } = measured
+  const { latencyMs, joulesPerFrame, powerW, bitsPerSecond, framesPerSecond, psnrDb, agreementPct } = measured
   const interval = joulesPerFrame && ([...joulesPerFrame.interval] as [number, number])
   return present({
     latencyMs,
@@ -29,6 +29,7 @@ function measuredFields(measured: Measured) {
     bitsPerSecond,
     framesPerSecond,
     psnrDb,
+    agreementPct,
   })
 }
 

@@ -17,11 +17,18 @@ const COUNTED = [
   'psnrCount',
 ] as const satisfies readonly (keyof Slot)[]
 
+/** Absent from slots of other tasks. */
+const COUNTED_OF_CLASSIFIERS = ['agreements', 'comparisons'] as const satisfies readonly (keyof Slot)[]
+
 type Combine = (a: number, b: number) => number
 
 function combineSlots(a: Slot | undefined, b: Slot | undefined, combine: Combine, latency: Slot['latency']): Slot {
   const present = (b ?? a)!
-  const counted = Object.fromEntries(COUNTED.map((field) => [field, combine(a?.[field] ?? 0, b?.[field] ?? 0)]))
+  const fields = [
+    ...COUNTED,
+    ...COUNTED_OF_CLASSIFIERS.filter((field) => a?.[field] !== undefined || b?.[field] !== undefined),
+  ]
+  const counted = Object.fromEntries(fields.map((field) => [field, combine(a?.[field] ?? 0, b?.[field] ?? 0)]))
   return { ...present, ...(counted as Pick<Slot, (typeof COUNTED)[number]>), latency }
 }
 

@@ -81,6 +81,8 @@ export function createIngest(options: IngestOptions): Ingest {
       for (const { slot, family, manifestDigest } of body.slots) {
         const known = options.families.get(family)
         if (known === undefined) log.warn({ device: device.id, slot, family }, 'unknown family: slot is not planned')
+        else if (known.manifest.task !== 'image-codec')
+          log.info({ device: device.id, slot, family, task: known.manifest.task }, 'slot is shown and not planned')
         else if (known.manifestDigest !== manifestDigest)
           log.warn({ device: device.id, slot, family }, 'device has another version of the family')
       }
@@ -127,8 +129,9 @@ export function createIngest(options: IngestOptions): Ingest {
       const window = windowBetween(before, after, birth.slot)
       const configuration = window && parseConfigurationId(window.configuration)
       const manifest = options.families.get(birth.family)?.manifest
-      const isKnown = manifest?.variants.some(({ id }) => id === configuration?.variant)
-      if (window === undefined || configuration === undefined || manifest === undefined || !isKnown) continue
+      // Estimates are relative to a codec's cards; what other tasks do is in their totals.
+      if (window === undefined || configuration === undefined || manifest?.task !== 'image-codec') continue
+      if (manifest.variants.every(({ id }) => id !== configuration.variant)) continue
       const nominal = predictNominal(configuration, birth, manifest)
       const estimate = updateEstimate(device.estimates.get(birth.slot) ?? priorEstimate, window, nominal)
       device.estimates.set(birth.slot, estimate)

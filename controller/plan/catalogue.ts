@@ -1,5 +1,5 @@
 import { type Configuration, configurationId } from '@espalier/shared/configuration'
-import type { Manifest } from '@espalier/shared/manifest/manifest'
+import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import type { Birth } from '@espalier/shared/messages/device'
 
 export type SlotBirth = Birth['slots'][number]
@@ -15,7 +15,7 @@ function scaledSide(pixels: number, scale: number): number {
 }
 
 /** Everything that may be planned for a slot, by id; each id once. */
-export function listConfigurations(slot: SlotBirth, manifest: Manifest): ReadonlyMap<string, Configuration> {
+export function listConfigurations(slot: SlotBirth, manifest: CodecManifest): ReadonlyMap<string, Configuration> {
   const { backend, threads } = slot.backends[0]!
   const configurations = new Map<string, Configuration>()
   for (const { id: variant } of manifest.variants)

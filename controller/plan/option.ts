@@ -1,5 +1,5 @@
 import { type Configuration, configurationId } from '@espalier/shared/configuration'
-import type { Manifest } from '@espalier/shared/manifest/manifest'
+import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import type { SlotEstimate } from '../estimate/slot-estimate.ts'
 import { listConfigurations, type SlotBirth } from './catalogue.ts'
 import { type Prediction, predict, predictNominal } from './predict.ts'
@@ -11,7 +11,7 @@ export interface SlotInput {
   readonly key: string
   readonly site: string
   readonly birth: SlotBirth
-  readonly manifest: Manifest
+  readonly manifest: CodecManifest
   readonly estimate: SlotEstimate
   /** What the last plan chose; staying near it is worth a little. */
   readonly planned: Configuration | undefined

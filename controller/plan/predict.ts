@@ -1,6 +1,6 @@
 import type { Configuration } from '@espalier/shared/configuration'
 import { ModelError } from '@espalier/shared/errors'
-import type { Manifest } from '@espalier/shared/manifest/manifest'
+import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import type { SlotEstimate } from '../estimate/slot-estimate.ts'
 import type { SlotBirth } from './catalogue.ts'
 
@@ -52,7 +52,7 @@ function interpolate<Point>(points: readonly Point[], x: (p: Point) => number, y
 }
 
 /** What resizing alone costs, relative to the peak squared; 0 at full size. */
-function resizeError(manifest: Manifest, scale: number): number {
+function resizeError(manifest: CodecManifest, scale: number): number {
   const points = [
     ...manifest.resizeCard.map((p) => ({ scale: p.scale, mse: meanSquaredError(p.psnrDb) })),
     { scale: 1, mse: 0 },
@@ -66,7 +66,7 @@ function resizeError(manifest: Manifest, scale: number): number {
 }
 
 /** @throws {ModelError} If the family has no such variant. */
-export function predictNominal(configuration: Configuration, slot: SlotBirth, manifest: Manifest): Nominal {
+export function predictNominal(configuration: Configuration, slot: SlotBirth, manifest: CodecManifest): Nominal {
   const variant = manifest.variants.find(({ id }) => id === configuration.variant)
   if (variant === undefined)
     throw new ModelError(

@@ -29,6 +29,8 @@ export interface Measured {
   readonly bitsPerSecond?: number
   readonly framesPerSecond?: number
   readonly psnrDb?: number
+  /** Of classifiers: how often they say the same as their family's first variant. */
+  readonly agreementPct?: number
 }
 
 export interface DeviceMeasured extends Measured {
@@ -42,6 +44,8 @@ export interface DeviceMeasured extends Measured {
 
 type SlotTelemetry = Telemetry['slots'][number]
 
+type SummedField = 'frames' | 'bits' | 'joules' | 'idleJoules' | 'psnrSum' | 'psnrCount' | 'agreements' | 'comparisons'
+
 const empty = (slot: SlotTelemetry): SlotTelemetry => ({
   ...slot,
   frames: 0,
@@ -51,6 +55,8 @@ const empty = (slot: SlotTelemetry): SlotTelemetry => ({
   latency: {},
   psnrSum: 0,
   psnrCount: 0,
+  agreements: 0,
+  comparisons: 0,
 })
 
 function spanS(first: Sample, last: Sample): number {
@@ -70,9 +76,9 @@ function measureSlots(
   energy: Telemetry['energy'],
 ): Measured {
   const before = (slot: SlotTelemetry) => early.find((e) => e.slot === slot.slot) ?? empty(slot)
-  const sum = (field: 'frames' | 'bits' | 'joules' | 'idleJoules' | 'psnrSum' | 'psnrCount') =>
-    late.reduce((total, slot) => total + slot[field] - before(slot)[field], 0)
-  const [frames, joules, psnrCount] = [sum('frames'), sum('joules'), sum('psnrCount')]
+  const sum = (field: SummedField) =>
+    late.reduce((total, slot) => total + (slot[field] ?? 0) - (before(slot)[field] ?? 0), 0)
+  const [frames, joules, psnrCount, comparisons] = [sum('frames'), sum('joules'), sum('psnrCount'), sum('comparisons')]
   const source = primaryEnergy(energy)
   const latency = late.reduce<Record<string, number>>((all, slot) => {
     for (const [bucket, count] of Object.entries(subtractCounts(slot.latency, before(slot).latency)))
@@ -97,6 +103,7 @@ function measureSlots(
     bitsPerSecond: sum('bits') / seconds,
     framesPerSecond: frames / seconds,
     ...(psnrCount > 0 ? { psnrDb: sum('psnrSum') / psnrCount } : {}),
+    ...(comparisons > 0 ? { agreementPct: (100 * sum('agreements')) / comparisons } : {}),
   }
 }
 

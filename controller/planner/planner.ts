@@ -58,7 +58,8 @@ export function createPlanner(options: PlannerOptions): Planner {
       if (!isPlannable(device)) return []
       return device.birth!.slots.flatMap((birth): SlotInput[] => {
         const manifest = families.get(birth.family)?.manifest
-        if (manifest === undefined) return []
+        // What a classifier gains by more frames or another variant has no utility yet: it keeps what it runs.
+        if (manifest?.task !== 'image-codec') return []
         return [
           {
             key: `${device.id}/${birth.slot}`,
@@ -82,6 +83,19 @@ export function createPlanner(options: PlannerOptions): Planner {
       .reduce((sum, { desired }) => sum + ((desired && leaseSum(desired, kind)) ?? 0), 0)
   }
 
+  const isPlanned = (family: string): boolean => families.get(family)?.manifest.task === 'image-codec'
+
+  /** What slots draw that no plan moves: not the plan's to give away. */
+  function unplannedW(): number {
+    const drawn = fleet.list().flatMap((device) => {
+      const unplanned = isPlannable(device) ? device.birth!.slots.filter(({ family }) => !isPlanned(family)) : []
+      if (unplanned.length === 0) return []
+      const measured = measureDevice(device, { store, streams, clock })
+      return unplanned.map(({ slot }) => measured.slots.get(slot)?.powerW ?? 0)
+    })
+    return drawn.reduce((sum, watts) => sum + watts, 0)
+  }
+
   function limits(): { sites: Map<string, Limit>; power: Limit | undefined } {
     const sites = new Map<string, Limit>()
     let power: Limit | undefined
@@ -91,7 +105,7 @@ export function createPlanner(options: PlannerOptions): Planner {
         const site = key.slice(5)
         sites.set(site, { total: rateBps, reserved: Math.ceil(reservedBy(site, 'rateBps')), marginShare })
       } else if (key === 'fleet' && powerW !== undefined) {
-        const reserved = Math.ceil(reservedBy(undefined, 'powerW') * 1000)
+        const reserved = Math.ceil((reservedBy(undefined, 'powerW') + unplannedW()) * 1000)
         power = { total: Math.floor(powerW * 1000), reserved, marginShare }
       }
     }

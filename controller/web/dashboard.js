@@ -81,6 +81,12 @@ function showFrame(card, device, slot) {
   next.src = `/api/v1/devices/${device.id}/slots/${slot.slot}/frame.png?sequence=${sequence}`
 }
 
+/** Decibels of a codec; of a classifier, how often it says the same as its family's first variant. */
+function formatQuality({ psnrDb, agreementPct }) {
+  if (psnrDb !== undefined) return `${psnrDb.toFixed(1)} dB`
+  return agreementPct === undefined ? '–' : `${agreementPct.toFixed(0)} % agree`
+}
+
 function showSlot(device, slot, why) {
   const key = `${device.id}/${slot.slot}`
   const card = shown.get(key) ?? byId('slot-card').content.cloneNode(true).firstElementChild
@@ -109,7 +115,7 @@ function showSlot(device, slot, why) {
   )
   const latency = slot.latencyMs
   setText(card, 'latency', latency === undefined ? '–' : `${latency.p50.toFixed(0)} / ${latency.p95.toFixed(0)} ms`)
-  setText(card, 'psnr', slot.psnrDb === undefined ? '–' : `${slot.psnrDb.toFixed(1)} dB`)
+  setText(card, 'psnr', formatQuality(slot))
   setText(card, 'power', formatPower(slot.powerW))
   setText(card, 'frames', `${slot.frames} (${slot.dropped})`)
   setText(

@@ -44,6 +44,38 @@ export function outputSize(form: ConvForm, [height, width]: Pair): Pair {
   ]
 }
 
+/** Places along an axis, the last one not included. */
+export interface Span {
+  readonly from: number
+  readonly to: number
+}
+
+/**
+ * What of the input some of a convolution's outputs read, and how many zeros they read before and after it.
+ *
+ * @param size Of the input along the axis.
+ */
+export function windowOf(
+  form: ConvForm,
+  axis: 0 | 1,
+  outputs: Span,
+  size: number,
+): { readonly input: Span; readonly pads: Pair } {
+  const first = outputs.from * form.strides[axis] - form.pads[axis]
+  const last = (outputs.to - 1) * form.strides[axis] - form.pads[axis] + extent(form)[axis]
+  const input = { from: Math.min(size, Math.max(0, first)), to: Math.max(0, Math.min(size, last)) }
+  return { input, pads: [input.from - first, last - input.to] }
+}
+
+/** The outputs of a convolution that read no zero beyond the border; empty where all do. @param size Of the input. */
+export function interiorOf(form: ConvForm, axis: 0 | 1, size: number): Span {
+  const [stride, pad] = [form.strides[axis], form.pads[axis]]
+  const from = Math.ceil(pad / stride)
+  const to = Math.floor((size + pad - extent(form)[axis]) / stride) + 1
+  const padded: [number, number] = axis === 0 ? [size, 1] : [1, size]
+  return { from, to: Math.min(to, outputSize(form, padded)[axis]) }
+}
+
 /** Multiplications for each place of the output; adding a map counts as one a channel. */
 export const macsPerPlace = ({ outputs, inputs, group, kernel, bias }: ConvForm): number =>
   ((outputs * inputs) / group) * kernel[0] * kernel[1] + (bias.kind === 'map' ? outputs : 0)
@@ -69,7 +101,7 @@ export function whyNotChain(first: ConvForm, second: ConvForm): string | undefin
 }
 
 /** What a bias becomes on its way through a convolution. @param size [height, width] of what the bias is added to. */
-function pushBias(bias: Bias, form: ConvForm, size: Pair): Bias {
+export function pushBias(bias: Bias, form: ConvForm, size: Pair): Bias {
   const { outputs, inputs, group, kernel, strides, dilations, pads, weight } = form
   const perGroup = inputs / group
   const each = outputs / group

@@ -28,6 +28,20 @@ export interface Graph {
   readonly model: ModelProto
 }
 
+/** Whether the model leaves a dimension other than the batch to whoever runs it. */
+export const isSizeOpen = (graph: Graph): boolean =>
+  graph.inputs.some(({ type }) => {
+    const shape = type?.value.case === 'tensorType' ? type.value.value.shape : undefined
+    return shape === undefined || shape.dim.slice(1).some(({ value }) => value.case !== 'dimValue' || value.value <= 0n)
+  })
+
+/** Whether the model leaves the batch to whoever runs it. */
+export const isBatchOpen = (graph: Graph): boolean =>
+  graph.inputs.some(({ type }) => {
+    const first = type?.value.case === 'tensorType' ? type.value.value.shape?.dim[0]?.value : undefined
+    return first?.case !== 'dimValue' || first.value <= 0n
+  })
+
 export type Pass = (graph: Graph) => Graph
 
 /** The names that a node reads, those that its inner graphs capture included. */

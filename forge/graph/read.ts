@@ -3,6 +3,7 @@ import { describeError, ModelError } from '@espalier/shared/errors'
 import { describeNode } from './attributes.ts'
 import { type Graph, type Node, namesRead } from './graph.ts'
 import { type ModelProto, ModelProtoSchema, type NodeProto } from './onnx_pb.ts'
+import { fromSparseProto } from './sparse.ts'
 import { type ReadExternal, type Tensor, toTensor } from './tensor.ts'
 
 /** Opsets whose operators mean what the passes think they do. */
@@ -27,15 +28,20 @@ const toNode = (proto: NodeProto): Node => ({
   source: proto,
 })
 
-/** @throws {ModelError} If a node reads what nothing before it makes, or two make the same. */
+/** @throws {ModelError} If a node reads what nothing makes or what depends on it, or two make the same. */
 function checkWiring(graph: Graph, name: string): void {
   const known = new Set([...graph.inputs.map((input) => input.name), ...graph.initializers.keys()])
+  const made = new Set(graph.nodes.flatMap(({ outputs }) => outputs))
   for (const node of graph.nodes) {
+    if (node.outputs.every((output) => output === ''))
+      throw new ModelError(`Cannot read model "${name}": node ${node.opType} "${node.name}" makes nothing`)
     // What inner graphs make themselves is theirs; only a node's own inputs must be there.
     for (const input of node.inputs)
       if (input !== '' && !known.has(input))
         throw new ModelError(
-          `Cannot read model "${name}": node ${describeNode(node)} reads "${input}", which nothing before it makes`,
+          made.has(input)
+            ? `Cannot read model "${name}": node ${describeNode(node)} reads "${input}", which depends on it in a circle`
+            : `Cannot read model "${name}": node ${describeNode(node)} reads "${input}", which nothing makes`,
         )
     for (const output of node.outputs) {
       if (output !== '' && known.has(output))
@@ -98,9 +104,18 @@ export function readModel(bytes: Uint8Array, name: string, readExternal?: ReadEx
     throw new ModelError(
       `Cannot read model "${name}": found opset ${opset || 'none'}, expected ${OPSETS.oldest} to ${OPSETS.newest}`,
     )
-  const initializers = new Map<string, Tensor>(
-    proto.initializer.map((tensor) => [tensor.name, toTensor(tensor, readExternal)]),
-  )
+  const initializers = new Map<string, Tensor>()
+  for (const tensor of proto.initializer) {
+    if (initializers.has(tensor.name))
+      throw new ModelError(`Cannot read model "${name}": two tensors are called "${tensor.name}", expected one`)
+    initializers.set(tensor.name, toTensor(tensor, readExternal))
+  }
+  for (const tensor of proto.sparseInitializer) {
+    const own = tensor.values?.name ?? ''
+    if (initializers.has(own))
+      throw new ModelError(`Cannot read model "${name}": two tensors are called "${own}", expected one`)
+    initializers.set(own, fromSparseProto(tensor))
+  }
   const graph: Graph = {
     nodes: sorted(proto.node.map(toNode)),
     initializers,

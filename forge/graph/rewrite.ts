@@ -1,4 +1,4 @@
-import { type Graph, type Node, namesRead } from './graph.ts'
+import { freshName, type Graph, type Node, namesRead } from './graph.ts'
 import type { Tensor } from './tensor.ts'
 
 export interface Changes {
@@ -59,15 +59,22 @@ export function rewire(graph: Graph, wanted: ReadonlyMap<string, string>): Graph
     const stays = resolve(name)
     return renamed.get(stays) ?? stays
   }
-  const isBypassed = (node: Node): boolean => node.outputs.length === 1 && values.has(node.outputs[0]!)
+  const read = new Set([...outputs, ...graph.nodes.flatMap(namesRead)])
+  // One whose further outputs somebody reads stays; a mask that Dropout also makes is read by nobody.
+  const isBypassed = (node: Node): boolean =>
+    node.outputs.some((name) => values.has(name)) && node.outputs.every((name) => values.has(name) || !read.has(name))
   const kept = graph.nodes.flatMap((node): Node[] => {
-    if (isBypassed(node)) {
-      const [out] = node.outputs as [string]
-      if (!outputs.has(out) || final(out) === out) return []
-      // An input or another output of the graph: a copy is the only way to have both names.
-      return [{ ...node, opType: 'Identity', domain: '', inputs: [final(out)], attributes: new Map() }]
-    }
-    return [{ ...node, inputs: node.inputs.map(final), outputs: node.outputs.map((name) => renamed.get(name) ?? name) }]
+    // An input or another output of the graph: a copy is the only way to have both names.
+    const copies = node.outputs.flatMap((out): Node[] =>
+      values.has(out) && outputs.has(out) && final(out) !== out
+        ? [{ ...node, opType: 'Identity', domain: '', inputs: [final(out)], outputs: [out], attributes: new Map() }]
+        : [],
+    )
+    if (isBypassed(node)) return copies
+    const own = node.outputs.map((name) =>
+      values.has(name) ? freshName(graph, `${name}.unread`) : (renamed.get(name) ?? name),
+    )
+    return [{ ...node, inputs: node.inputs.map(final), outputs: own }, ...copies]
   })
   return sweep({ ...graph, nodes: kept })
 }

@@ -1,9 +1,10 @@
 import { clone, create } from '@bufbuild/protobuf'
 import { describeError, ModelError } from '@espalier/shared/errors'
 import * as ort from 'onnxruntime-web'
-import type { Graph } from './graph.ts'
+import { describeNode } from './attributes.ts'
+import type { Graph, Node } from './graph.ts'
 import { TypeProtoSchema, type ValueInfoProto, ValueInfoProtoSchema } from './onnx_pb.ts'
-import { TYPE } from './tensor.ts'
+import { fromHalf, sizeOf, TYPE, toHalf } from './tensor.ts'
 import { writeModel } from './write.ts'
 
 /** Numbers with a shape, of any of ONNX's types that JavaScript has. */
@@ -12,6 +13,10 @@ export interface Values {
   readonly dims: readonly number[]
   readonly data: Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Int8Array | Uint16Array
 }
+
+/** The numbers of float16 as JavaScript has them, which some versions lack as an array type; all others as they are. */
+export const toNumbers = ({ type, data }: Values): ArrayLike<number> | BigInt64Array =>
+  type === 'float16' && data instanceof Uint16Array ? Float32Array.from(data, fromHalf) : data
 
 /** A graph on onnxruntime-web, without the runtime's own fusions unless asked for. */
 export interface Runner {
@@ -26,13 +31,26 @@ export interface InputShape {
   readonly dims: readonly number[]
 }
 
+/** More numbers than this in one input are a slip, or malice: 1 GiB of float32. */
+const MAX_INPUT = 2 ** 28
+
 /**
  * The shapes to run a graph at: as the model says; an open first dimension, the batch, is 1 unless given.
  *
- * @param given Input name -> dimensions. @throws {ModelError} If an input is no tensor, or another
+ * @param given Input name -> dimensions. @throws {ModelError} If an input is no tensor, is too large, or another
  *   dimension is open.
  */
 export function inputShapes(graph: Graph, given: ReadonlyMap<string, readonly number[]> = new Map()): InputShape[] {
+  const shapes = openShapes(graph, given)
+  for (const { name, dims } of shapes)
+    if (!(sizeOf(dims) <= MAX_INPUT))
+      throw new ModelError(
+        `Cannot run model: input "${name}" is ${dims.join(' x ')}, expected ${MAX_INPUT} numbers at most`,
+      )
+  return shapes
+}
+
+function openShapes(graph: Graph, given: ReadonlyMap<string, readonly number[]>): InputShape[] {
   return graph.inputs.map(({ name, type }) => {
     if (type?.value.case !== 'tensorType') throw new ModelError(`Cannot run model: input "${name}" is no tensor`)
     const { elemType, shape } = type.value.value
@@ -60,6 +78,7 @@ const ORT_TYPES: Readonly<Record<number, string>> = {
   [TYPE.INT8]: 'int8',
   [TYPE.BOOL]: 'bool',
   [TYPE.FLOAT16]: 'float16',
+  [TYPE.DOUBLE]: 'float64',
 }
 
 /** Random inputs that are the same for the same seed: normal-ish in [-2, 2] for floats, zero for whole numbers. */
@@ -79,18 +98,51 @@ export function randomFeeds(inputs: readonly InputShape[], seed = 1): Record<str
       const ortType = ORT_TYPES[type]
       if (ortType === undefined) throw new ModelError(`Cannot run model: input "${name}" has element type ${type}`)
       if (ortType === 'int64') return [name, { type: ortType, dims, data: new BigInt64Array(size) }]
+      if (ortType === 'int8') return [name, { type: ortType, dims, data: new Int8Array(size) }]
       if (ortType === 'int32') return [name, { type: ortType, dims, data: new Int32Array(size) }]
-      if (ortType === 'float16') return [name, { type: ortType, dims, data: new Uint16Array(size) }]
+      const spread = (): number => next() + next() + next() + next() - 2
+      if (ortType === 'float16')
+        return [name, { type: ortType, dims, data: Uint16Array.from({ length: size }, () => toHalf(spread())) }]
+      if (ortType === 'float64')
+        return [name, { type: ortType, dims, data: Float64Array.from({ length: size }, spread) }]
       if (ortType !== 'float32') return [name, { type: ortType, dims, data: new Uint8Array(size) }]
-      return [
-        name,
-        { type: ortType, dims, data: Float32Array.from({ length: size }, () => next() + next() + next() + next() - 2) },
-      ]
+      return [name, { type: ortType, dims, data: Float32Array.from({ length: size }, spread) }]
     }),
   )
 }
 
-/** @throws {ModelError} If the runtime refuses the graph; the message carries the node that it names. */
+const isNamed = (message: string, { name }: Node): boolean =>
+  name !== '' && [`'${name}'`, `"${name}"`, `(${name})`, `:${name} `].some((form) => message.includes(form))
+
+const openSession = (graph: Graph, isOptimised = false): Promise<ort.InferenceSession> =>
+  ort.InferenceSession.create(writeModel(graph), {
+    executionProviders: ['wasm'],
+    graphOptimizationLevel: isOptimised ? 'all' : 'disabled',
+    logSeverityLevel: 4,
+  })
+
+/** The first node with which a graph that the runtime refuses is refused: its messages on shapes name none. */
+async function findCulprit(graph: Graph): Promise<Node | undefined> {
+  let [from, to] = [0, graph.nodes.length - 1]
+  while (from < to) {
+    const middle = (from + to) >> 1
+    const nodes = graph.nodes.slice(0, middle + 1)
+    const outputs = nodes.at(-1)!.outputs.filter((output) => output !== '')
+    const isFine = await openSession({
+      ...graph,
+      nodes,
+      outputs: outputs.map((output) => create(ValueInfoProtoSchema, { name: output })),
+    }).then(
+      (session) => session.release().then(() => true),
+      () => false,
+    )
+    if (isFine) from = middle + 1
+    else to = middle
+  }
+  return graph.nodes[from]
+}
+
+/** @throws {ModelError} If the runtime refuses the graph; the message names the node. */
 export async function openRunner(
   graph: Graph,
   name: string,
@@ -98,31 +150,32 @@ export async function openRunner(
 ): Promise<Runner> {
   const wanted = options.outputs
   const outputs: ValueInfoProto[] | undefined = wanted?.map((output) => create(ValueInfoProtoSchema, { name: output }))
-  const bytes = writeModel(outputs === undefined ? graph : { ...graph, outputs })
+  const whole = outputs === undefined ? graph : { ...graph, outputs }
   ort.env.wasm.numThreads = 1
   ort.env.logLevel = 'fatal'
-  const session = await ort.InferenceSession.create(bytes, {
-    executionProviders: ['wasm'],
-    graphOptimizationLevel: options.optimise ? 'all' : 'disabled',
-    logSeverityLevel: 4,
-  }).catch((cause: unknown) => {
-    throw new ModelError(`Cannot run model "${name}": ${describeError(cause)}`, { cause })
+  const session = await openSession(whole, options.optimise).catch(async (cause: unknown) => {
+    const message = describeError(cause)
+    const culprit = graph.nodes.some((node) => isNamed(message, node)) ? undefined : await findCulprit(graph)
+    const where = culprit === undefined ? '' : `${describeNode(culprit)}: `
+    throw new ModelError(`Cannot run model "${name}": ${where}${message}`, { cause })
   })
   return {
     async run(feeds) {
-      const tensors = Object.fromEntries(
-        Object.entries(feeds).map(([key, { type, data, dims }]) => [
-          key,
-          new ort.Tensor(type as 'float32', data as Float32Array, dims),
-        ]),
-      )
-      const found = await session.run(tensors).catch((cause: unknown) => {
+      try {
+        const tensors = Object.fromEntries(
+          Object.entries(feeds).map(([key, { type, data, dims }]) => [
+            key,
+            new ort.Tensor(type as 'float32', data as Float32Array, dims),
+          ]),
+        )
+        return (await session.run(tensors)) as unknown as Record<string, Values>
+      } catch (cause) {
         throw new ModelError(`Cannot run model "${name}": ${describeError(cause)}`, { cause })
-      })
-      return found as unknown as Record<string, Values>
+      }
     },
     async close() {
-      await session.release()
+      // A runtime that has failed may fail to let go, too; what it failed with has been said already.
+      await session.release().catch(() => undefined)
     },
   }
 }

@@ -10,6 +10,8 @@ export interface Tensor {
   readonly type: TensorProto_DataType
   readonly dims: readonly number[]
   readonly data: Uint8Array
+  /** Stored without its zeros, wherever that is smaller (`toSparseProto`); `data` holds them all. */
+  readonly isSparse?: boolean
 }
 
 const BYTES: Readonly<Partial<Record<TensorProto_DataType, number>>> = {
@@ -28,7 +30,8 @@ const BYTES: Readonly<Partial<Record<TensorProto_DataType, number>>> = {
   [TYPE.BFLOAT16]: 2,
 }
 
-const typeName = (type: number): string => Object.entries(TYPE).find(([, value]) => value === type)?.[0] ?? `${type}`
+export const typeName = (type: number): string =>
+  Object.entries(TYPE).find(([, value]) => value === type)?.[0] ?? `${type}`
 
 export const sizeOf = (dims: readonly number[]): number => dims.reduce((size, dim) => size * dim, 1)
 
@@ -66,6 +69,8 @@ function fieldsToBytes(proto: TensorProto): Uint8Array {
 /** @throws {ModelError} If the tensor is of a type that is not read, or its bytes do not fit its shape. */
 export function toTensor(proto: TensorProto, readExternal?: ReadExternal): Tensor {
   const dims = proto.dims.map(Number)
+  if (dims.some((dim) => !Number.isSafeInteger(dim) || dim < 0))
+    throw new ModelError(`Cannot read tensor "${proto.name}": found shape ${dims.join(' x ')}, expected sizes from 0`)
   const bytesEach = BYTES[proto.dataType as TensorProto_DataType]
   if (bytesEach === undefined)
     throw new ModelError(
@@ -78,11 +83,16 @@ export function toTensor(proto: TensorProto, readExternal?: ReadExternal): Tenso
     const location = entries.get('location') ?? ''
     if (readExternal === undefined)
       throw new ModelError(`Cannot read tensor "${proto.name}": its data lies in "${location}", which was not given`)
-    data = readExternal(location, Number(entries.get('offset') ?? 0), Number(entries.get('length') ?? expected))
+    const [offset, length] = [entries.get('offset') ?? '0', entries.get('length') ?? `${expected}`]
+    if (![offset, length].every((text) => /^\d{1,15}$/.test(text)))
+      throw new ModelError(
+        `Cannot read tensor "${proto.name}": found offset "${offset}" and length "${length}", expected whole numbers`,
+      )
+    data = readExternal(location, Number(offset), Number(length))
   } else {
     data = proto.rawData.length > 0 ? proto.rawData : fieldsToBytes(proto)
   }
-  if (dims.some((dim) => !Number.isSafeInteger(dim) || dim < 0) || data.length !== expected)
+  if (data.length !== expected)
     throw new ModelError(
       `Cannot read tensor "${proto.name}": found ${data.length} bytes, expected ${expected} for ${dims.join(' x ')}`,
     )
@@ -94,7 +104,7 @@ export function toProto(name: string, { type, dims, data }: Tensor): TensorProto
 }
 
 /** IEEE half to single. */
-function fromHalf(bits: number): number {
+export function fromHalf(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1
   const exponent = (bits >> 10) & 31
   const fraction = bits & 1023
@@ -103,12 +113,13 @@ function fromHalf(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15)
 }
 
-/** Single to IEEE half, to nearest, ties to even. */
+/** A number to IEEE half, to nearest, ties to even. */
 export function toHalf(value: number): number {
   const single = new Float32Array([value])
   const bits = new Uint32Array(single.buffer)[0]!
   const sign = (bits >>> 16) & 0x8000
-  const magnitude = Math.abs(single[0]!)
+  // Of the value itself: by way of a single it would be rounded twice.
+  const magnitude = Math.abs(value)
   if (Number.isNaN(magnitude)) return sign | 0x7e00
   if (magnitude >= 65520) return sign | 0x7c00
   // Steps of 2^-24 below the smallest normal, else eleven bits of it.

@@ -1,7 +1,7 @@
 import type { Picture, PictureCodec } from '@espalier/shared/codec/picture-codec'
 import { Weights, type WeightTensor } from '@espalier/shared/codec/weights'
 import { ConfigError } from '@espalier/shared/errors'
-import type { Family } from '@espalier/shared/manifest/open-family'
+import type { CodecFamily } from '@espalier/shared/manifest/open-family'
 import { openSession } from '@espalier/shared/runtime/open-session'
 
 export interface AdapterCost {
@@ -29,7 +29,7 @@ const TINY: Picture = { width: 16, height: 16, rgb: new Uint8Array(16 * 16 * 3).
 const sorted = (values: readonly number[]): number[] => [...values].sort((a, b) => a - b)
 const median = (values: readonly number[]): number => sorted(values)[values.length >> 1]!
 
-function adapterBytes({ manifest }: Family): number {
+function adapterBytes({ manifest }: CodecFamily): number {
   const names = new Set<string>()
   const moved = [manifest.variants[0]!.encoder, manifest.decoders.full].flatMap(({ weights }) => Object.values(weights))
   for (const [target, update] of Object.entries(manifest.adapters[0]!.updates))
@@ -45,7 +45,7 @@ function adapterBytes({ manifest }: Family): number {
  * @throws {ConfigError} If the family has no live graph.
  */
 export async function measureAdapterCost(
-  family: Family,
+  family: CodecFamily,
   codec: PictureCodec,
   picture: Picture,
   threads: number,

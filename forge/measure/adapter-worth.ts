@@ -6,16 +6,18 @@ import { type CodecPoint, rateDistortion } from './evaluate.ts'
 
 /** Each trained from the shipped model for one alpha alone: what a fleet would hold without adapters. */
 const TUNED_ALPHAS = [0, 0.33, 0.67, 1]
-/** Alpha scales the latents and nothing else; also how large symbols are expected; also all of the contexts, as in the shipped model. */
-const GAINS = ['gains', 'gains-biases', 'gains-contexts'] as const
+/** Alpha scales the latents and nothing else: by one step for all of them, or by one that each channel has learned. */
+const SCALINGS = ['step', 'gains'] as const
 
 export interface AdapterWorth {
   readonly tuned: readonly CodecPoint[]
-  readonly gains: Readonly<Record<(typeof GAINS)[number], readonly CodecPoint[]>>
+  readonly scaled: Readonly<Record<(typeof SCALINGS)[number], readonly CodecPoint[]>>
   /** Bits of the one model at equal PSNR against four models of one rate each, in per cent. */
   readonly againstTunedPct: number
   /** And against a model of which alpha scales no more than the latents. */
-  readonly againstGainsPct: Readonly<Record<(typeof GAINS)[number], number>>
+  readonly againstScaledPct: Readonly<Record<(typeof SCALINGS)[number], number>>
+  /** The same of the four models of one rate each: no adapter of any size could be expected to win more. */
+  readonly tunedAgainstScaledPct: Readonly<Record<(typeof SCALINGS)[number], number>>
   /** Highest over lowest rate of the one model. */
   readonly rateRange: number
 }
@@ -24,11 +26,11 @@ const tunedName = (alpha: number): string => `tune-${alpha.toFixed(alpha === 0 |
 
 /** The families that the comparison needs, as folders below `root`, and that are not there. */
 export function missingFamilies(root: string): string[] {
-  return [...TUNED_ALPHAS.map(tunedName), ...GAINS].filter((name) => !existsSync(join(root, name, 'manifest.json')))
+  return [...TUNED_ALPHAS.map(tunedName), ...SCALINGS].filter((name) => !existsSync(join(root, name, 'manifest.json')))
 }
 
 /**
- * What one model for all rates loses against a model for each, and what its low-rank pairs win over gains alone.
+ * What one model for all rates loses against a model for each, and what its low-rank pairs win over scaling the latents alone.
  *
  * @param one The shipped model's points, of variant `full`. @param root Folder of the families (forge/training/README.md).
  */
@@ -40,7 +42,7 @@ export async function measureAdapterWorth(
   onProgress?: (done: number, of: number) => void,
 ): Promise<AdapterWorth> {
   const alphas = one.map(({ alpha }) => alpha)
-  const total = TUNED_ALPHAS.length + GAINS.length * alphas.length
+  const total = TUNED_ALPHAS.length + SCALINGS.length * alphas.length
   let done = 0
   const run = async (name: string, at: readonly number[]): Promise<CodecPoint[]> => {
     const codec = await open(join(root, name))
@@ -57,21 +59,18 @@ export async function measureAdapterWorth(
   }
   const tuned: CodecPoint[] = []
   for (const alpha of TUNED_ALPHAS) tuned.push(...(await run(tunedName(alpha), [alpha])))
-  const gains = {
-    gains: await run('gains', alphas),
-    'gains-biases': await run('gains-biases', alphas),
-    'gains-contexts': await run('gains-contexts', alphas),
-  }
+  const scaled = { step: await run('step', alphas), gains: await run('gains', alphas) }
+  const against = (points: readonly CodecPoint[]) => ({
+    step: bdRatePct(scaled.step, points),
+    gains: bdRatePct(scaled.gains, points),
+  })
   const rates = one.map(({ bpp }) => bpp)
   return {
     tuned,
-    gains,
+    scaled,
     againstTunedPct: bdRatePct(tuned, one),
-    againstGainsPct: {
-      gains: bdRatePct(gains.gains, one),
-      'gains-biases': bdRatePct(gains['gains-biases'], one),
-      'gains-contexts': bdRatePct(gains['gains-contexts'], one),
-    },
+    againstScaledPct: against(one),
+    tunedAgainstScaledPct: against(tuned),
     rateRange: Math.max(...rates) / Math.min(...rates),
   }
 }

@@ -1,9 +1,9 @@
-import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { ConfigError } from '@espalier/shared/errors'
-import sharp from 'sharp'
+import { openSession } from '@espalier/shared/runtime/open-session'
 import type { Graph } from '../graph/graph.ts'
-import { type InputShape, inputShapes, openRunner, type Values } from '../graph/run.ts'
+import { type InputShape, inputShapes, type Values } from '../graph/run.ts'
+import { writeModel } from '../graph/write.ts'
+import { readPictures } from './pictures.ts'
 
 /** Pictures as a model takes them, and what they show. */
 export interface Dataset {
@@ -17,14 +17,15 @@ export interface DatasetOptions {
   /** By channel, of values in [0, 1]: (value - mean) / deviation. CIFAR-10's unless told otherwise. */
   readonly mean?: readonly number[]
   readonly deviation?: readonly number[]
+  /** The model takes blue first; mean and deviation are in its order. */
+  readonly isBgr?: boolean
   readonly limit?: number
 }
 
 const CIFAR = { mean: [0.4914, 0.4822, 0.4465], deviation: [0.2471, 0.2435, 0.2616] }
 
 /**
- * Read pictures for calibration and judgement. A folder holds either sheets - `val_00.png`, each row of pixels one picture
- * in reading order, with `val_00.labels.txt` beside it - or pictures of any size, which are resized.
+ * Read pictures for calibration and judgement, as `readPictures`.
  *
  * @param input What the model takes: [1, 3, height, width]. @param prefix Only files that start with it.
  * @throws {ConfigError} If there is no picture, or the input is not of that form.
@@ -36,6 +37,7 @@ export async function readDataset(
     prefix = '',
     mean = CIFAR.mean,
     deviation = CIFAR.deviation,
+    isBgr = false,
     limit = Number.POSITIVE_INFINITY,
   }: DatasetOptions & { prefix?: string } = {},
 ): Promise<Dataset> {
@@ -44,42 +46,21 @@ export async function readDataset(
     throw new ConfigError(
       `Cannot feed pictures to "${input.name}": it takes ${input.dims.join(' x ')}, expected N x 3 x H x W`,
     )
-  const names = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
-    throw new ConfigError(`Cannot read pictures from "${folder}": ${cause.code}`, { cause })
-  })
-  const files = names.filter((name) => name.startsWith(prefix) && /\.(png|jpe?g|webp)$/i.test(name)).sort()
-  if (files.length === 0)
-    throw new ConfigError(`Cannot read pictures from "${folder}": found none that start with "${prefix}"`)
   const area = height * width
   const toFeed = (rgb: Uint8Array): Values => {
     const data = new Float32Array(3 * area)
     for (let c = 0; c < 3; c++)
-      for (let i = 0; i < area; i++) data[c * area + i] = (rgb[3 * i + c]! / 255 - mean[c]!) / deviation[c]!
+      for (let i = 0; i < area; i++)
+        data[c * area + i] = (rgb[3 * i + (isBgr ? 2 - c : c)]! / 255 - mean[c]!) / deviation[c]!
     return { type: 'float32', dims: [1, 3, height, width], data }
   }
-  const feeds: Values[] = []
-  const labels: number[] = []
-  for (const file of files) {
-    if (feeds.length >= limit) break
-    const labelFile = join(folder, file.replace(/\.\w+$/, '.labels.txt'))
-    const listed = await readFile(labelFile, 'utf8').catch(() => undefined)
-    const image = sharp(join(folder, file)).removeAlpha().toColourspace('srgb')
-    if (listed === undefined) {
-      feeds.push(toFeed(await image.resize(width, height, { fit: 'fill' }).raw().toBuffer()))
-      continue
-    }
-    const { data, info } = await image.raw().toBuffer({ resolveWithObject: true })
-    if (info.width !== area)
-      throw new ConfigError(
-        `Cannot read sheet "${file}": a row has ${info.width} pixels, expected ${height} x ${width}`,
-      )
-    const own = listed.trim().split(/\s+/).map(Number)
-    for (let row = 0; row < info.height && feeds.length < limit; row++) {
-      feeds.push(toFeed(data.subarray(row * area * 3, (row + 1) * area * 3)))
-      labels.push(own[row]!)
-    }
+  const pictures = await readPictures(folder, { width, height, prefix, limit })
+  const labels = pictures.flatMap(({ label }) => (label === undefined ? [] : [label]))
+  return {
+    input,
+    feeds: pictures.map(({ rgb }) => toFeed(rgb)),
+    labels: labels.length === pictures.length ? labels : undefined,
   }
-  return { input, feeds, labels: labels.length === feeds.length ? labels : undefined }
 }
 
 export interface Judgement {
@@ -99,19 +80,49 @@ function softmaxLoss(logits: Float32Array, label: number): number {
   return Math.log(sum) + most - logits[label]!
 }
 
-/** Run a classifier over a data set, one picture at a time. @param answers Of another model, to agree with. */
+/** Pictures in, logits out, on onnxruntime-web or, several times as fast, on onnxruntime-node. */
+async function openClassifier(graph: Graph, input: InputShape, backend: 'wasm' | 'native') {
+  const output = graph.outputs[0]!.name
+  const session = await openSession(writeModel(graph), {
+    backend,
+    input: input.name,
+    output,
+    weightInputs: [],
+    threads: 1,
+    name: 'classifier',
+  })
+  return {
+    run: async (feed: Values) =>
+      (await session.run({ type: 'float32', data: feed.data as Float32Array, dims: feed.dims }, new Map())).data,
+    close: () => session.close(),
+  }
+}
+
+/**
+ * Run a classifier over a data set, one picture at a time.
+ *
+ * @param options.answers Of another model, to agree with. @param options.backend `wasm` unless told otherwise.
+ * @throws {ConfigError} If this machine lacks the backend.
+ */
 export async function judge(
   graph: Graph,
   dataset: Dataset,
-  { answers, onProgress }: { answers?: readonly number[]; onProgress?: (done: number, of: number) => void } = {},
+  {
+    answers,
+    backend = 'wasm',
+    onProgress,
+  }: {
+    answers?: readonly number[]
+    backend?: 'wasm' | 'native'
+    onProgress?: (done: number, of: number) => void
+  } = {},
 ): Promise<Judgement> {
-  const runner = await openRunner(graph, 'classifier', { optimise: true })
-  const output = graph.outputs[0]!.name
+  const runner = await openClassifier(graph, dataset.input, backend)
   const given: number[] = []
   let [right, loss, agreed] = [0, 0, 0]
   try {
     for (const [i, feed] of dataset.feeds.entries()) {
-      const logits = (await runner.run({ [dataset.input.name]: feed }))[output]!.data as Float32Array
+      const logits = (await runner.run(feed)) as Float32Array
       const answer = logits.indexOf(logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY))
       given.push(answer)
       if (answer === answers?.[i]) agreed++
@@ -135,9 +146,13 @@ export async function judge(
   } as Judgement
 }
 
-/** The first input of a graph, where it is the one. @throws {ConfigError} If it has several. */
-export function onlyInput(graph: Graph): InputShape {
-  const inputs = inputShapes(graph)
+/**
+ * The first input of a graph, where it is the one.
+ *
+ * @param given Input name -> dimensions, where the model leaves them open. @throws {ConfigError} If it has several.
+ */
+export function onlyInput(graph: Graph, given?: ReadonlyMap<string, readonly number[]>): InputShape {
+  const inputs = inputShapes(graph, given)
   if (inputs.length !== 1)
     throw new ConfigError(
       `Cannot feed pictures: the model has ${inputs.length} inputs (${inputs.map(({ name }) => name)}), expected 1`,

@@ -2,7 +2,7 @@ import { ContextModel } from '@espalier/shared/codec/context-model'
 import type { Picture, PictureCodec } from '@espalier/shared/codec/picture-codec'
 import { RansDecoder, RansEncoder } from '@espalier/shared/codec/rans'
 import { InvariantError } from '@espalier/shared/errors'
-import type { Family } from '@espalier/shared/manifest/open-family'
+import type { CodecFamily } from '@espalier/shared/manifest/open-family'
 
 export interface EntropySpeed {
   readonly alpha: number
@@ -21,7 +21,7 @@ const median = (values: readonly number[]): number => [...values].sort((a, b) =>
 
 /** Time the entropy coder alone on the symbols of a real picture. @param alphas In [0, 1]. */
 export async function measureEntropySpeed(
-  family: Family,
+  family: CodecFamily,
   codec: PictureCodec,
   picture: Picture,
   alphas: readonly number[],

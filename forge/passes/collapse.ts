@@ -1,10 +1,11 @@
 import { ModelError } from '@espalier/shared/errors'
 import { Channels, removeChannels } from '../graph/channels.ts'
 import type { Shapes } from '../graph/cost.ts'
-import { toConvNode } from '../graph/forms.ts'
-import { type Graph, Wiring } from '../graph/graph.ts'
+import { toConvNode, toMatrixNode } from '../graph/forms.ts'
+import { freshName, type Graph, type Node, Wiring } from '../graph/graph.ts'
 import { rewire, rewrite } from '../graph/rewrite.ts'
-import { floatsOf, floatTensor, type Tensor } from '../graph/tensor.ts'
+import { floatsOf, floatTensor, isFloat, type Tensor, TYPE } from '../graph/tensor.ts'
+import { settleDeadChannels } from './dead-channels.ts'
 import { hoistConstants } from './fold.ts'
 import { type ChannelStatistics, findRectifiers, normStatistics, type Rectifier, whyNoNorm } from './rectifiers.ts'
 
@@ -52,22 +53,36 @@ export function entropyBits(p: number): number {
   return term(p) + term(1 - p)
 }
 
-/** How much each channel of a value weighs in what reads it: the L2 norm of its column, 1 where that is no convolution. */
+/**
+ * How much each channel of a value weighs in what reads it: the L2 norm of its column in convolutions and matrices, one
+ * for any other reader, which may do anything with it.
+ */
 function readerNorms(graph: Graph, shapes: Shapes, value: string, channels: number): Float64Array {
   const wiring = new Wiring(graph)
-  const norms = new Float64Array(channels)
-  for (const node of wiring.consumersOf(value)) {
+  const squares = new Float64Array(channels)
+  const readers = wiring.consumersOf(value)
+  if (readers.length === 0 || wiring.isOutput(value)) squares.fill(1)
+  for (const node of readers) {
     const form = node.opType === 'Conv' ? toConvNode(graph, node, shapes)?.form : undefined
-    if (form === undefined || form.inputs !== channels) continue
+    const matrix = toMatrixNode(graph, node, shapes, () => undefined)
+    if (matrix?.form.isDiagonal === false && matrix.form.inputs === channels && matrix.input === value) {
+      for (const [i, weight] of matrix.form.weight.entries())
+        squares[Math.floor(i / matrix.form.outputs)]! += weight ** 2
+      continue
+    }
+    if (form === undefined || form.inputs !== channels) {
+      for (let c = 0; c < channels; c++) squares[c]! += 1
+      continue
+    }
     const perGroup = form.inputs / form.group
     const taps = form.kernel[0] * form.kernel[1]
     for (let o = 0; o < form.outputs; o++) {
       const from = Math.floor(o / (form.outputs / form.group)) * perGroup
       for (let c = 0; c < perGroup; c++)
-        for (let t = 0; t < taps; t++) norms[from + c]! += form.weight[(o * perGroup + c) * taps + t]! ** 2
+        for (let t = 0; t < taps; t++) squares[from + c]! += form.weight[(o * perGroup + c) * taps + t]! ** 2
     }
   }
-  return norms.map((square) => (square === 0 ? 1 : Math.sqrt(square)))
+  return squares.map(Math.sqrt)
 }
 
 interface Candidate extends RankedRectifier {
@@ -93,18 +108,25 @@ export function rankRectifiers(
     const base = { name, kind, channels, rectifier }
     const none = Array<boolean>(channels).fill(false)
     if (method === 'easier') {
-      if (own === undefined)
+      if (own?.positive.length !== channels)
         return { ...base, score: null, on: 0, off: 0, isOff: none, reason: 'EASIER needs calibration data' }
       const score = own.positive.reduce((sum, p) => sum + entropyBits(p), 0) / channels
       const off = own.positive.filter((p) => p < 0.5).length
       return { ...base, score, on: channels - off, off, isOff: none, reason: undefined }
     }
     const statistics = normStatistics(graph, rectifier) ?? own
-    if (statistics?.mean.length !== channels)
-      return { ...base, score: null, on: 0, off: 0, isOff: none, reason: whyNoNorm(rectifier) }
+    if (statistics?.mean.length !== channels) {
+      const reason =
+        statistics === undefined
+          ? whyNoNorm(rectifier)
+          : `statistics are of ${statistics.mean.length} channels, it has ${channels}: measure again`
+      return { ...base, score: null, on: 0, off: 0, isOff: none, reason }
+    }
     const { mean, deviation } = statistics
     const norms = readerNorms(graph, shapes, rectifier.output, channels)
-    const score = mean.reduce((sum, each, c) => sum + minorityError(each, deviation[c]!) * norms[c]!, 0)
+    // The line of the majority is wrong by z, or with a slope by what of z is not let through.
+    const share = Math.abs(1 - rectifier.slope)
+    const score = share * mean.reduce((sum, each, c) => sum + minorityError(each, deviation[c]!) * norms[c]!, 0)
     const isOff = Array.from(mean, (each) => each <= 0)
     const off = isOff.filter(Boolean).length
     return { ...base, score, on: channels - off, off, isOff, reason: undefined }
@@ -120,25 +142,65 @@ export interface Collapsed {
   readonly zeroed: number
 }
 
-/** Set a channel of a convolution or a BatchNorm to zero, whichever makes the value. */
-function zeroChannels(graph: Graph, rectifier: Rectifier, off: ReadonlySet<number>): Graph {
-  const { producer } = rectifier
-  const at = producer?.opType === 'BatchNormalization' ? [1, 2] : producer?.opType === 'Conv' ? [1, 2] : undefined
-  if (producer === undefined || at === undefined)
-    throw new ModelError(
-      `Cannot collapse "${rectifier.name}": ${whyNoNorm(rectifier)} nor a convolution, so its channels cannot be set to zero; use --method easier`,
-    )
+/** The type that most of a graph's numbers have: that of its first weights. */
+const floatTypeOf = (graph: Graph): Tensor['type'] => [...graph.initializers.values()].find(isFloat)?.type ?? TYPE.FLOAT
+
+/** Whether a BatchNorm or a convolution alone decides what goes into a rectifier, and into nothing else. */
+function ownTensors(graph: Graph, { producer, input }: Rectifier): string[] | undefined {
+  if (producer?.opType !== 'BatchNormalization' && producer?.opType !== 'Conv') return undefined
+  const wiring = new Wiring(graph)
+  const names = producer.inputs.slice(1, 3).filter((name) => name !== '')
+  const isOwn = wiring.onlyConsumerOf(input) !== undefined
+  const areOwn = names.every((name) => graph.initializers.has(name) && wiring.onlyConsumerOf(name) === producer)
+  return isOwn && areOwn ? names : undefined
+}
+
+/** Put a factor by channel in a rectifier's place: into what makes its input where that is its alone, else a product. */
+function scaleInstead(graph: Graph, rectifier: Rectifier, factors: ReadonlyMap<number, number>, rank: number): Graph {
+  const { input, output, name, channels, channelAxis } = rectifier
+  const own = ownTensors(graph, rectifier)
   const initializers = new Map<string, Tensor>()
-  for (const input of at) {
-    const name = producer.inputs[input]
-    const tensor = name ? graph.initializers.get(name) : undefined
-    if (name === undefined || tensor === undefined) continue
-    const values = floatsOf(tensor, name)
-    const each = values.length / tensor.dims[0]!
-    for (const c of off) values.fill(0, c * each, (c + 1) * each)
-    initializers.set(name, floatTensor(values, tensor.dims, tensor.type))
+  if (own !== undefined) {
+    for (const tensorName of own) {
+      const tensor = graph.initializers.get(tensorName)!
+      const values = floatsOf(tensor, tensorName)
+      const each = values.length / tensor.dims[0]!
+      for (const [c, factor] of factors)
+        for (let i = c * each; i < (c + 1) * each; i++) values[i] = factor === 0 ? 0 : values[i]! * factor
+      initializers.set(tensorName, floatTensor(values, tensor.dims, tensor.type))
+    }
+    return rewire(rewrite(graph, { initializers }), new Map([[output, input]]))
   }
-  return rewrite(graph, { initializers })
+  const mask = freshName(graph, `${name}.mask`)
+  const values = Float64Array.from({ length: channels }, (_, c) => factors.get(c) ?? 1)
+  const dims = Array.from({ length: rank - channelAxis }, (_, i) => (i === 0 ? channels : 1))
+  initializers.set(mask, floatTensor(values, dims, floatTypeOf(graph)))
+  const last = new Wiring(graph).producerOf(output)!
+  const product: Node = {
+    name,
+    opType: 'Mul',
+    domain: '',
+    inputs: [input, mask],
+    outputs: [output],
+    attributes: new Map(),
+  }
+  return rewrite(graph, { nodes: new Map([[last, [product]]]), initializers })
+}
+
+/** Whether nothing but the rectifier comes after what makes its channels. */
+function isOnlyUse(graph: Graph, shapes: Shapes, { input }: Rectifier): boolean {
+  const wiring = new Wiring(graph)
+  for (let value = input; ; ) {
+    const producer = wiring.producerOf(value)
+    // An activation of several nodes reads its input several times.
+    if (producer === undefined || (value !== input && wiring.onlyConsumerOf(value) === undefined)) return false
+    if (wiring.isOutput(value)) return false
+    if (producer.opType === 'Gemm' || producer.opType === 'MatMul') return true
+    const linear = toConvNode(graph, producer, shapes)
+    if (linear === undefined) return false
+    if (producer.opType === 'Conv' && linear.form.group === 1) return true
+    value = linear.input
+  }
 }
 
 /**
@@ -151,41 +213,54 @@ async function linearise(
   probe: (graph: Graph) => Promise<Shapes>,
   { rectifier, isOff }: Candidate,
 ): Promise<{ graph: Graph; collapsed: Collapsed }> {
-  const off = new Set(isOff.flatMap((is, c) => (is ? [c] : [])))
-  const channels = new Channels(graph, shapes)
-  const classes = rectifier.channelAxis === 1 ? channels.classesOf(rectifier.output) : []
-  const removable = new Set<number>()
-  const left = new Set<number>()
-  for (const c of off) {
-    const id = classes[c]
-    const found = id === undefined ? undefined : channels.classOf(id)
-    // A channel with one maker goes as a whole; one that several make, across a residual sum, is only zero here.
-    const isOwn = found?.locked === undefined && found?.rows.filter(({ role }) => role === 'makes').length === 1
-    // One channel has to be left for the graph to be one.
-    if (isOwn && removable.size + 1 < isOff.length) removable.add(id!)
-    else left.add(c)
+  const { name, kind, input, output, slope } = rectifier
+  const off = isOff.flatMap((is, c) => (is ? [c] : []))
+  const rank = shapes.get(input)!.length
+  const scaled = new Map(off.map((c) => [c, slope]))
+  const zeroed = off.length === 0 ? undefined : scaleInstead(graph, rectifier, scaled, rank)
+  const whole = zeroed ?? rewire(graph, new Map([[output, input]]))
+  const none = { graph: whole, collapsed: { name, kind, removed: 0, zeroed: off.length } }
+  const isAlone = new Wiring(graph).consumersOf(input).every((node) => isPartOf(graph, node, rectifier))
+  if (zeroed === undefined || slope !== 0 || !isAlone || !isOnlyUse(graph, shapes, rectifier)) return none
+  // What goes is zero in `zeroed` already: nothing is lost with it but what it amounts to further on.
+  const value = zeroed.nodes.some(({ outputs }) => outputs.includes(output)) ? output : input
+  const before = await probe(zeroed)
+  const found = new Channels(zeroed, before)
+  const ids = found.classesOf(value)
+  if (ids.length !== isOff.length) return none
+  const isRemovable = (c: number): boolean => {
+    const { rows, locked } = found.classOf(ids[c]!)
+    return locked === undefined && rows.filter(({ role }) => role === 'makes').length === 1
   }
-  let next = left.size === 0 ? graph : zeroChannels(graph, rectifier, left)
-  next = rewire(next, new Map([[rectifier.output, rectifier.input]]))
-  if (removable.size > 0) {
-    const after = new Channels(next, await probe(next))
-    next = removeChannels(next, after, translate(channels, after, rectifier.input, removable))
-  }
+  // One channel has to be left for the graph to be one.
+  const removable = off.filter(isRemovable).slice(0, isOff.length - 1)
+  const settled = removable.length === 0 ? undefined : settleDeadChannels(zeroed, before, value, new Set(removable))
+  if (settled === undefined) return none
+  const after = new Channels(settled, before)
+  const now = after.classesOf(value)
   return {
-    graph: next,
-    collapsed: { name: rectifier.name, kind: rectifier.kind, removed: removable.size, zeroed: left.size },
+    graph: removeChannels(settled, after, new Set(removable.map((c) => now[c]!))),
+    collapsed: { name, kind, removed: removable.length, zeroed: off.length - removable.length },
   }
 }
 
-/** The same channels after an edit, found by a value that both graphs have. */
-function translate(before: Channels, after: Channels, value: string, ids: ReadonlySet<number>): Set<number> {
-  const [old, now] = [before.classesOf(value), after.classesOf(value)]
-  return new Set(old.flatMap((id, c) => (ids.has(id) ? [now[c]!] : [])))
+/** Whether a node is one of those that a rectifier is made of. */
+function isPartOf(graph: Graph, node: Node, { output }: Rectifier): boolean {
+  const wiring = new Wiring(graph)
+  const end = wiring.producerOf(output)
+  // GELU has five nodes at most.
+  for (let at: Node | undefined = node, i = 0; at !== undefined && i < 5; i++) {
+    if (at === end) return true
+    at = wiring.onlyConsumerOf(at.outputs[0]!)
+  }
+  return false
 }
 
 export interface CollapseReport {
   readonly ranking: readonly RankedRectifier[]
   readonly collapsed: readonly Collapsed[]
+  /** Chosen, but left as they are. */
+  readonly left: readonly { readonly name: string; readonly reason: string }[]
 }
 
 /**
@@ -224,16 +299,20 @@ export async function collapse(
           return found
         })
   const collapsed: Collapsed[] = []
+  const left: CollapseReport['left'][number][] = []
   for (const { name } of chosen) {
     // Found again after each: nodes are others now, and so are counts of channels.
     const shapes = await probe(graph)
     const now = rankRectifiers(graph, shapes, options.method, options.measured)
     const candidate = now.find((each) => each.name === name)
-    if (candidate?.score === null || candidate === undefined) continue
+    if (candidate === undefined || candidate.score === null) {
+      left.push({ name, reason: candidate?.reason ?? 'another one took it along' })
+      continue
+    }
     const done = await linearise(graph, shapes, probe, candidate)
     graph = done.graph
     collapsed.push(done.collapsed)
   }
   const toRow = ({ rectifier: _, isOff: __, ...row }: Candidate): RankedRectifier => row
-  return { graph, report: { ranking: ranking.map(toRow), collapsed } }
+  return { graph, report: { ranking: ranking.map(toRow), collapsed, left } }
 }

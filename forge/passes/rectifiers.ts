@@ -1,4 +1,4 @@
-import { describeNode } from '../graph/attributes.ts'
+import { describeNode, floatOf } from '../graph/attributes.ts'
 import type { Shapes } from '../graph/cost.ts'
 import { batchNormScales } from '../graph/forms.ts'
 import { type Graph, type Node, Wiring } from '../graph/graph.ts'
@@ -17,6 +17,8 @@ export interface Rectifier {
   /** Axis of the channels: 1 of [N, C, ...], the last of [N, T, C]. */
   readonly channelAxis: number
   readonly channels: number
+  /** Of the side below zero: what a channel that is off is multiplied by. */
+  readonly slope: number
 }
 
 function lowOf(graph: Graph, node: Node): number | undefined {
@@ -25,21 +27,47 @@ function lowOf(graph: Graph, node: Node): number | undefined {
   return tensor !== undefined && isFloat(tensor) ? floatsOf(tensor, node.inputs[1]!)[0] : undefined
 }
 
-/** x / sqrt 2 -> Erf -> + 1 -> * x -> * 0.5, as exporters write GELU before opset 20. */
-function geluFrom(wiring: Wiring, erf: Node): { input: string; output: string } | undefined {
-  const scaled = wiring.producerOf(erf.inputs[0]!)
+/** The one number of a constant; undefined for any other value. */
+function scalarOf(graph: Graph, name: string | undefined): number | undefined {
+  const tensor = graph.initializers.get(name ?? '')
+  const values = tensor !== undefined && isFloat(tensor) ? floatsOf(tensor, name!) : undefined
+  return values?.length === 1 ? values[0] : undefined
+}
+
+/** What a node multiplies or divides by, and the value that it does it to; undefined where neither is a constant. */
+function factorOf(graph: Graph, node: Node | undefined): { input: string; factor: number } | undefined {
+  if (node?.opType !== 'Mul' && node?.opType !== 'Div') return undefined
+  const [a, b] = node.inputs as [string, string]
+  const right = scalarOf(graph, b)
+  if (right !== undefined) return { input: a, factor: node.opType === 'Mul' ? right : 1 / right }
+  const left = node.opType === 'Mul' ? scalarOf(graph, a) : undefined
+  return left === undefined ? undefined : { input: b, factor: left }
+}
+
+/** 0.5 x (1 + Erf(x / sqrt 2)), in whichever order exporters multiply it before opset 20. */
+function geluFrom(graph: Graph, wiring: Wiring, erf: Node): { input: string; output: string } | undefined {
+  const scaled = factorOf(graph, wiring.producerOf(erf.inputs[0]!))
   const plus = wiring.onlyConsumerOf(erf.outputs[0]!)
-  if ((scaled?.opType !== 'Div' && scaled?.opType !== 'Mul') || plus?.opType !== 'Add') return undefined
-  const input = scaled.inputs[0]!
-  let at = plus
-  let hasInput = false
-  for (let i = 0; i < 2; i++) {
+  if (scaled === undefined || Math.abs(scaled.factor - Math.SQRT1_2) > 1e-3 || plus?.opType !== 'Add') return undefined
+  if (!plus.inputs.some((name) => scalarOf(graph, name) === 1)) return undefined
+  const { input } = scaled
+  let at: Node = plus
+  let [halves, inputs] = [0, 0]
+  // Two factors follow, x and 0.5, or one that is both.
+  for (let i = 0; i < 2 && (halves === 0 || inputs === 0); i++) {
     const next = wiring.onlyConsumerOf(at.outputs[0]!)
     if (next?.opType !== 'Mul') return undefined
-    hasInput ||= next.inputs.includes(input)
+    const other = next.inputs[next.inputs[0] === at.outputs[0] ? 1 : 0]!
+    const half = factorOf(graph, wiring.producerOf(other))
+    if (other === input) inputs++
+    else if (scalarOf(graph, other) === 0.5) halves++
+    else if (half?.factor === 0.5 && half.input === input) {
+      inputs++
+      halves++
+    } else return undefined
     at = next
   }
-  return hasInput ? { input, output: at.outputs[0]! } : undefined
+  return halves === 1 && inputs === 1 ? { input, output: at.outputs[0]! } : undefined
 }
 
 /** All non-linearities of a graph, in order. @param shapes Of every value. */
@@ -48,11 +76,12 @@ export function findRectifiers(graph: Graph, shapes: Shapes): Rectifier[] {
   return graph.nodes.flatMap((node): Rectifier[] => {
     let found: { input: string; output: string; kind: Rectifier['kind'] } | undefined
     const own = { input: node.inputs[0]!, output: node.outputs[0]! }
+    if (node.domain !== '' && node.opType !== 'Gelu') return []
     if (node.opType === 'Relu' || node.opType === 'LeakyRelu' || node.opType === 'Gelu' || node.opType === 'HardSwish')
       found = { ...own, kind: node.opType }
     else if (node.opType === 'Clip' && lowOf(graph, node) === 0) found = { ...own, kind: 'Clip' }
     else if (node.opType === 'Erf') {
-      const gelu = geluFrom(wiring, node)
+      const gelu = geluFrom(graph, wiring, node)
       if (gelu !== undefined) found = { ...gelu, kind: 'Gelu' }
     }
     if (found === undefined || graph.initializers.has(found.input)) return []
@@ -60,7 +89,10 @@ export function findRectifiers(graph: Graph, shapes: Shapes): Rectifier[] {
     if (dims === undefined || dims.length < 2) return []
     const channelAxis = dims.length === 3 ? 2 : 1
     const producer = wiring.producerOf(found.input)
-    return [{ ...found, name: node.name || node.outputs[0]!, producer, channelAxis, channels: dims[channelAxis]! }]
+    const slope = found.kind === 'LeakyRelu' ? floatOf(node, 'alpha', 0.01) : 0
+    return [
+      { ...found, name: node.name || node.outputs[0]!, producer, channelAxis, channels: dims[channelAxis]!, slope },
+    ]
   })
 }
 
@@ -137,4 +169,4 @@ export function normStatistics(
 
 /** Why the data-free score does not apply, in words. */
 export const whyNoNorm = ({ producer }: Rectifier): string =>
-  `its input is made by ${producer === undefined ? 'the model input' : describeNode(producer)}, not by BatchNorm`
+  `its input is made by ${producer === undefined ? 'the model input' : describeNode(producer)}, not by BatchNorm: calibration data would tell`

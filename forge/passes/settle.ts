@@ -1,8 +1,8 @@
+import { hoistConstants } from '../graph/constants.ts'
 import type { Graph, Node } from '../graph/graph.ts'
 import { rewrite } from '../graph/rewrite.ts'
 import { type InputShape, openRunner, randomFeeds } from '../graph/run.ts'
 import { floatTensor, int64Tensor, sizeOf, type Tensor, TYPE } from '../graph/tensor.ts'
-import { hoistConstants } from './fold.ts'
 
 /** Larger results stay computed: storing them would cost more than computing them. */
 const MAX_VALUES = 65536
@@ -26,12 +26,15 @@ export async function settle(original: Graph, name: string, inputs: readonly Inp
     for (const output of node.outputs) settled.add(output)
   }
   if (nodes.length === 0) return graph
-  const runner = await openRunner(graph, name, { outputs: nodes.flatMap(({ outputs }) => outputs) })
+  const runner = await openRunner(graph, name, {
+    outputs: nodes.flatMap(({ outputs }) => outputs).filter((output) => output !== ''),
+  })
   const found = await runner.run(randomFeeds(inputs)).finally(() => runner.close())
   const initializers = new Map<string, Tensor>()
   const replaced = new Map<Node, readonly Node[]>()
   for (const node of nodes) {
     const tensors = node.outputs.map((output): Tensor | undefined => {
+      if (output === '') return undefined
       const { type, dims, data } = found[output]!
       if (sizeOf(dims) > MAX_VALUES) return undefined
       if (type === 'float32') return floatTensor(data as Float32Array, dims)

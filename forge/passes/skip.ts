@@ -1,5 +1,4 @@
 import { ModelError } from '@espalier/shared/errors'
-import { describeNode } from '../graph/attributes.ts'
 import type { Shapes } from '../graph/cost.ts'
 import { type Graph, namesRead, Wiring } from '../graph/graph.ts'
 import { rewire } from '../graph/rewrite.ts'
@@ -12,8 +11,23 @@ export interface Block {
   readonly output: string
 }
 
-/** A residual sum whose one side is what its other side was computed from, with the rectifier after it. */
-export function findBlocks(graph: Graph, shapes: Shapes): Block[] {
+/** A sum that is no block, and why. */
+export interface NoBlock {
+  readonly name: string
+  readonly reason: string
+}
+
+/** What keeps a value's numbers from being negative; a pool of such numbers too. */
+function isRectified(wiring: Wiring, value: string): boolean {
+  for (let producer = wiring.producerOf(value); ; producer = wiring.producerOf(producer.inputs[0]!)) {
+    if (producer?.opType === 'Relu') return true
+    if (producer === undefined || !['MaxPool', 'AveragePool', 'Dropout', 'Identity'].includes(producer.opType))
+      return false
+  }
+}
+
+/** Every sum of two values: a residual block, or why it is none. @param shapes Of every value. */
+export function judgeSums(graph: Graph, shapes: Shapes): (Block | NoBlock)[] {
   const wiring = new Wiring(graph)
   const order = new Map(graph.nodes.map((node, i) => [node, i]))
   const comesFrom = (value: string, wanted: string): boolean => {
@@ -31,22 +45,42 @@ export function findBlocks(graph: Graph, shapes: Shapes): Block[] {
     }
     return false
   }
-  return graph.nodes.flatMap((node): Block[] => {
-    if (node.opType !== 'Add' || node.inputs.some((name) => graph.initializers.has(name))) return []
+  return graph.nodes.flatMap((node): (Block | NoBlock)[] => {
+    if (node.opType !== 'Add' || node.domain !== '' || node.inputs.some((name) => graph.initializers.has(name)))
+      return []
+    const name = node.name || node.outputs[0]!
     const [a, b] = node.inputs as [string, string]
     const dims = shapes.get(node.outputs[0]!)
-    if (dims === undefined || dims.length < 3 || [a, b].some((name) => shapes.get(name)?.join() !== dims.join()))
-      return []
-    const input = comesFrom(a, b) ? b : comesFrom(b, a) ? a : undefined
-    if (input === undefined) return []
+    if (dims === undefined || dims.length < 2) return []
+    const other = [a, b].find((input) => shapes.get(input)?.join() !== dims.join())
+    if (other !== undefined)
+      return [{ name, reason: `"${other}" is ${shapes.get(other)?.join(' x ')}, the sum ${dims.join(' x ')}` }]
+    const input = a !== b && comesFrom(a, b) ? b : comesFrom(b, a) && a !== b ? a : undefined
+    if (input === undefined) return [{ name, reason: 'neither side is what the other is computed from' }]
     const next = wiring.onlyConsumerOf(node.outputs[0]!)
     const rectified = next?.opType === 'Relu' ? next.outputs[0]! : undefined
     // After a rectifier the input must have been rectified too, else it would come out with other signs.
-    const isRectified = wiring.producerOf(input)?.opType === 'Relu' || wiring.producerOf(input)?.opType === 'MaxPool'
-    const output = rectified !== undefined && isRectified ? rectified : node.outputs[0]!
-    if (wiring.isOutput(output) && wiring.producerOf(input) === undefined) return []
-    return [{ name: node.name || describeNode(node), input, output }]
+    const output = rectified !== undefined && isRectified(wiring, input) ? rectified : node.outputs[0]!
+    if (wiring.isOutput(output) && wiring.producerOf(input) === undefined)
+      return [{ name, reason: 'it is the whole model' }]
+    const isCaptured = graph.nodes.some((each) => namesRead(each).includes(output) && !each.inputs.includes(output))
+    return isCaptured ? [{ name, reason: `an inner graph reads "${output}"` }] : [{ name, input, output }]
   })
+}
+
+/** A residual sum whose one side is what its other side was computed from, with the rectifier after it. */
+export const findBlocks = (graph: Graph, shapes: Shapes): Block[] =>
+  judgeSums(graph, shapes).filter((found) => 'input' in found)
+
+/** @throws {ModelError} If there is no block, with the reason for each sum. */
+export function requireBlocks(graph: Graph, shapes: Shapes, model: string): Block[] {
+  const blocks = findBlocks(graph, shapes)
+  if (blocks.length > 0) return blocks
+  const sums = judgeSums(graph, shapes) as NoBlock[]
+  const found = sums.length === 0 ? 'no sum of two values' : sums.map(({ name, reason }) => `"${name}" (${reason})`)
+  throw new ModelError(
+    `Cannot skip blocks of "${model}": found ${found}, expected a residual sum whose input and output have one shape`,
+  )
 }
 
 /** The same numbers for the same seed, in (0, 1): splitmix32. */
@@ -135,52 +169,59 @@ export async function measureBlocks(
   })
 }
 
-/** Let what reads a block's output read its input. @throws {ModelError} If the model has no such block. */
-export function removeBlock(graph: Graph, { name, input, output }: Block): Graph {
-  const next = rewire(graph, new Map([[output, input]]))
-  if (next.nodes.length === graph.nodes.length)
-    throw new ModelError(`Cannot remove block "${name}": an inner graph reads "${output}"`)
+/** Let what reads blocks' outputs read their inputs. @throws {ModelError} If the model has no such block. */
+export function removeBlocks(graph: Graph, blocks: readonly Block[]): Graph {
+  const next = rewire(graph, new Map(blocks.map(({ output, input }) => [output, input])))
+  const reads = new Set(next.nodes.flatMap(namesRead))
+  for (const { name, output } of blocks)
+    if (!graph.nodes.some(({ outputs }) => outputs.includes(output)) || reads.has(output))
+      throw new ModelError(`Cannot remove block "${name}": found no value "${output}" that only nodes read`)
   return next
 }
 
+/** What taking out blocks did, in whatever unit the tolerance has, and the loss on held-out data where it is known. */
+export interface Harm {
+  readonly harm: number
+  readonly loss: number | null
+}
+
+export interface SkipStep extends Harm {
+  readonly block: string
+  /** Whether it stays out; one that harms too much is put back. */
+  readonly isKept: boolean
+}
+
 export interface SkipReport {
+  /** In the order in which they were tried: the one that moves its input least first. */
   readonly blocks: readonly BlockDistance[]
-  /** In the order of removal, with what was judged after each; the last may have been one too many and is then put back. */
-  readonly steps: readonly { readonly block: string; readonly harm: number; readonly isKept: boolean }[]
+  readonly steps: readonly SkipStep[]
 }
 
 /**
  * Remove blocks in order of their distance while the harm stays within bounds. One shot, no training.
  *
- * @param judge How much worse a graph is than the original, in whatever unit `tolerance` has.
+ * @param judge How much worse a graph is than the original.
  * @param options.tries A block that harms too much is put back and the next is tried, this many times.
  */
 export async function skip(
   graph: Graph,
   distances: readonly BlockDistance[],
-  judge: (graph: Graph) => Promise<number>,
+  judge: (graph: Graph) => Promise<Harm>,
   { tolerance, atMost = Number.POSITIVE_INFINITY, tries = 0 }: { tolerance: number; atMost?: number; tries?: number },
 ): Promise<{ graph: Graph; report: SkipReport }> {
   const order = [...distances].sort((a, b) => a.maxDistance - b.maxDistance)
-  const steps: SkipReport['steps'][number][] = []
-  let current = graph
-  let [removed, failed] = [0, 0]
-  // Blocks in a row share values: what took the place of one's output is the next one's input.
-  const stands = new Map<string, string>()
-  const resolve = (name: string): string => (stands.has(name) ? resolve(stands.get(name)!) : name)
+  const steps: SkipStep[] = []
+  // All at once from the original each time: values that have taken another's name are no concern then.
+  let removed: Block[] = []
+  let failed = 0
   for (const block of order) {
-    if (removed >= atMost || failed > tries) break
-    const next = removeBlock(current, { ...block, input: resolve(block.input) })
-    const harm = await judge(next)
+    if (removed.length >= atMost || failed > tries) break
+    const { harm, loss } = await judge(removeBlocks(graph, [...removed, block]))
     const isKept = harm <= tolerance
-    steps.push({ block: block.name, harm, isKept })
-    if (!isKept) {
-      failed++
-      continue
-    }
-    current = next
-    stands.set(block.output, resolve(block.input))
-    removed++
+    steps.push({ block: block.name, harm, loss, isKept })
+    if (isKept) removed = [...removed, block]
+    else failed++
   }
-  return { graph: current, report: { blocks: order, steps } }
+  const rest = removed.length === 0 ? graph : removeBlocks(graph, removed)
+  return { graph: rest, report: { blocks: order, steps } }
 }

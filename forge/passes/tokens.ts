@@ -1,13 +1,20 @@
 import { ModelError } from '@espalier/shared/errors'
-import { describeNode, intAttribute, intsAttribute, stringAttribute } from '../graph/attributes.ts'
+import { intOf, intsAttribute } from '../graph/attributes.ts'
 import type { Shapes } from '../graph/cost.ts'
-import { type Graph, type Node, Wiring } from '../graph/graph.ts'
+import type { Graph, Node } from '../graph/graph.ts'
+import { END, Insertion } from '../graph/insertion.ts'
 import { sweep } from '../graph/rewrite.ts'
 import { floatTensor, int64Tensor, integersOf, type Tensor } from '../graph/tensor.ts'
+import { type Attention, findAttentions } from './attentions.ts'
+import { type Effect, type Placement, TokenFlow } from './token-flow.ts'
+import { type Merging, mergeOnce } from './token-matching.ts'
+import { mergeSteps, type Overflow } from './token-schedule.ts'
 
 export interface TokenOptions {
   /** Tokens that are merged after each attention, first to last (`tomeSchedule`, `folderSchedule`). */
   readonly schedule: readonly number[]
+  /** What happens where more than half are to go. */
+  readonly overflow?: Overflow
   /** Whether the first token is a class token, which never merges. */
   readonly hasClassToken?: boolean
   /** Add the logarithm of a token's size to later attention, so that it counts as often as it stands for (ToMe). */
@@ -21,296 +28,209 @@ export interface TokenReport {
   readonly steps: readonly (readonly number[])[]
 }
 
-/** The same number after each of `blocks` attentions (ToMe, Bolya et al. 2023; methods.md 10). */
-export const tomeSchedule = (blocks: number, perBlock: number): number[] => Array<number>(blocks).fill(perBlock)
+/** Names of what is inserted, by which a model is known that was treated before. */
+const PREFIX = 'tokens'
 
-/** All of them after the last three, in proportion (FOLDER, Wang et al. 2025; methods.md 11). */
-export function folderSchedule(
-  blocks: number,
-  total: number,
-  shares: readonly [number, number, number] = [1, 0, 10],
-): number[] {
-  const sum = shares.reduce((a, b) => a + b, 0)
-  const last = shares.map((share) => Math.floor((total * share) / sum))
-  last[2]! += total - last.reduce((a, b) => a + b, 0)
-  return Array.from({ length: blocks }, (_, i) => last[i - blocks + 3] ?? 0)
-}
-
-/** How many go at a time: at most half of what is left, the class token aside (FOLDER's overflow). */
-export function mergeSteps(tokens: number, wanted: number): number[] {
-  const steps: number[] = []
-  for (let [left, rest] = [tokens, wanted]; rest > 0; ) {
-    const step = Math.min(rest, Math.floor((left - 1) / 2))
-    if (step < 1) break
-    steps.push(step)
-    left -= step
-    rest -= step
-  }
-  return steps
-}
-
-interface Attention {
-  readonly softmax: Node
-  /** Keys, transposed: [N, heads, width, tokens]. */
-  readonly keys: string
-  /** The residual sum after it: [N, tokens, width]. */
-  readonly sum: Node
+/** Tokens as they are after some mergings. */
+interface Stage {
+  readonly size: string
   readonly tokens: number
-  readonly width: number
 }
 
-function findAttentions(graph: Graph, shapes: Shapes): Attention[] {
-  const wiring = new Wiring(graph)
-  return graph.nodes.flatMap((softmax): Attention[] => {
-    const dims = shapes.get(softmax.outputs[0]!)
-    if (softmax.opType !== 'Softmax' || dims?.length !== 4 || dims[2] !== dims[3]) return []
-    let product = wiring.producerOf(softmax.inputs[0]!)
-    while (product !== undefined && product.opType !== 'MatMul') {
-      const varying = product.inputs.filter((name) => !graph.initializers.has(name))
-      if (varying.length !== 1) return []
-      product = wiring.producerOf(varying[0]!)
-    }
-    if (product === undefined) return []
-    let at: Node | undefined = softmax
-    while (at !== undefined) {
-      const next: Node | undefined = wiring.onlyConsumerOf(at.outputs[0]!)
-      if (next?.opType === 'Add' && next.inputs.every((name) => !graph.initializers.has(name))) {
-        const sum = shapes.get(next.outputs[0]!)
-        if (sum?.length === 3 && sum[1] === dims[3])
-          return [{ softmax, keys: product.inputs[1]!, sum: next, tokens: dims[3]!, width: sum[2]! }]
-      }
-      at = next
-    }
-    return []
-  })
-}
+/** Graph in, graph out, one node at a time. */
+class TokenRewriter {
+  readonly #graph: Graph
+  readonly #shapes: Shapes
+  readonly #flow: TokenFlow
+  readonly #hasClassToken: boolean
+  readonly #isProportional: boolean
+  readonly #all: number
+  readonly #batch: number
+  readonly #nodes: Node[] = []
+  readonly #initializers: Map<string, Tensor>
+  /** After each merging: `stage` of a placement counts from 1. */
+  readonly #stages: Stage[] = []
+  readonly #renamed = new Map<string, string>()
+  #insertions = 0
 
-/** Nodes and constants of what is inserted, under names that begin alike. */
-class Inserted {
-  readonly nodes: Node[] = []
-  readonly initializers = new Map<string, Tensor>()
-  readonly #prefix: string
-  readonly #opset: number
-  #count = 0
-
-  constructor(prefix: string, opset: number) {
-    this.#prefix = prefix
-    this.#opset = opset
+  constructor(
+    graph: Graph,
+    shapes: Shapes,
+    { tokens, batch }: Attention,
+    { hasClassToken = true, isProportional = true }: TokenOptions,
+  ) {
+    this.#graph = graph
+    this.#shapes = shapes
+    this.#flow = new TokenFlow(graph, shapes, hasClassToken)
+    this.#hasClassToken = hasClassToken
+    this.#isProportional = isProportional
+    this.#all = tokens
+    this.#batch = batch
+    this.#initializers = new Map(graph.initializers)
   }
 
-  constant(tensor: Tensor): string {
-    const name = `${this.#prefix}.constant${this.#count++}`
-    this.initializers.set(name, tensor)
-    return name
+  #insert<T>(work: (made: Insertion) => T): T {
+    const made = new Insertion(`${PREFIX}${this.#insertions++}`, this.#graph.opset)
+    const result = work(made)
+    this.#nodes.push(...made.nodes)
+    for (const [name, tensor] of made.initializers) this.#initializers.set(name, tensor)
+    return result
   }
 
-  integers(...values: number[]): string {
-    return this.constant(int64Tensor(values))
+  #left({ stage, isCut }: Placement): number {
+    return this.#stages[stage - 1]!.tokens - (isCut ? 1 : 0)
   }
 
-  add(
-    opType: string,
-    inputs: readonly string[],
-    attributes: Node['attributes'] extends ReadonlyMap<string, infer A> ? A[] : never = [],
-    outputs = 1,
-  ): string[] {
-    const id = this.#count++
-    const names = Array.from(
-      { length: outputs },
-      (_, i) => `${this.#prefix}.${opType.toLowerCase()}${id}${i === 0 ? '' : `.${i}`}`,
+  /** Sizes of the tokens of a placement, along one axis of a value of this rank. */
+  #sizes(made: Insertion, placement: Placement, rank: number, axis: number): string {
+    const { size } = this.#stages[placement.stage - 1]!
+    const own = placement.isCut ? made.slice(size, 1, 1, END) : size
+    const dims = Array.from({ length: rank }, (_, i) =>
+      i === 0 ? this.#batch : i === axis ? this.#left(placement) : 1,
     )
-    this.nodes.push({
-      name: names[0]!,
-      opType,
-      domain: '',
-      inputs,
-      outputs: names,
-      attributes: new Map(attributes.map((attribute) => [attribute.name, attribute])),
+    return dims.join() === [this.#batch, this.#left(placement), 1].join()
+      ? own
+      : made.one('Reshape', [own, made.integers(...dims)])
+  }
+
+  /** A node as it is, but for the names that it reads and the numbers of tokens that it names. */
+  #copy(node: Node, effect: Effect | undefined): Node {
+    const inputs = node.inputs.map((name) => this.#renamed.get(name) ?? name)
+    const target = node.opType === 'Reshape' ? this.#graph.initializers.get(node.inputs[1]!) : undefined
+    if (target === undefined || effect?.kind !== 'passes') return { ...node, inputs }
+    const { placement } = effect
+    const listed = integersOf(target, node.inputs[1]!)
+    const dims = listed.map((dim, axis) => (dim > 0 && placement.axes.includes(axis) ? this.#left(placement) : dim))
+    if (dims.join() === listed.join()) return { ...node, inputs }
+    const name = `${PREFIX}.${node.outputs[0]}.shape`
+    this.#initializers.set(name, int64Tensor(dims))
+    return { ...node, inputs: [inputs[0]!, name] }
+  }
+
+  /** A mean over tokens that each count as often as they stand for: sizes sum to all tokens. */
+  #average(node: Node, axis: number, placement: Placement): void {
+    const [input, output] = [this.#renamed.get(node.inputs[0]!) ?? node.inputs[0]!, node.outputs[0]!]
+    const rank = this.#shapes.get(node.inputs[0]!)!.length
+    this.#insert((made) => {
+      const weighted = made.one('Mul', [input, this.#sizes(made, placement, rank, axis)])
+      const sum = made.reduce('ReduceSum', weighted, axis, intOf(node, 'keepdims', 1) === 1)
+      const share = made.constant(floatTensor([1 / (this.#all - (placement.isCut ? 1 : 0))], []))
+      made.one('Mul', [sum, share], [], output)
     })
-    return names
   }
 
-  one(...args: Parameters<Inserted['add']>): string {
-    return this.add(...args)[0]!
-  }
-
-  /** Reductions take their axes as an input from opset 18 on (ReduceSum from 13). */
-  reduce(opType: string, input: string, axis: number, keepsDimension: number): string {
-    const keeps = intAttribute('keepdims', keepsDimension)
-    return this.#opset >= 18
-      ? this.one(opType, [input, this.integers(axis)], [keeps])
-      : this.one(opType, [input], [intsAttribute('axes', [axis]), keeps])
-  }
-
-  slice(input: string, from: number, to: number, step: number): string {
-    return this.one('Slice', [input, this.integers(from), this.integers(to), this.integers(1), this.integers(step)])
-  }
-}
-
-const END = 2 ** 31 - 1
-
-/** Values that merge together: each token of width `width`, weighted by size or, for sizes themselves, plain. */
-interface Tokens {
-  readonly values: string
-  readonly width: number
-}
-
-/**
- * One bipartite matching (ToMe): tokens at even places each know the odd one most like them; the `count` with the
- * most alike go into theirs. Kept ones stay in order, so that a class token stays first.
- */
-function mergeOnce(
-  made: Inserted,
-  { x, size, metric }: { x: Tokens; size: string; metric: Tokens },
-  tokens: number,
-  count: number,
-  hasClassToken: boolean,
-): { x: Tokens; size: string; metric: Tokens } {
-  const even = Math.ceil(tokens / 2)
-  const norm = made.one('Add', [made.reduce('ReduceL2', metric.values, 2, 1), made.constant(floatTensor([1e-6], [1]))])
-  const unit = made.one('Div', [metric.values, norm])
-  const [a, b] = [made.slice(unit, 0, END, 2), made.slice(unit, 1, END, 2)]
-  let scores = made.one('MatMul', [a, made.one('Transpose', [b], [intsAttribute('perm', [0, 2, 1])])])
-  if (hasClassToken) {
-    const never = Float32Array.from({ length: even }, (_, i) => (i === 0 ? -1e4 : 0))
-    scores = made.one('Add', [scores, made.constant(floatTensor(never, [1, even, 1]))])
-  }
-  const best = made.reduce('ReduceMax', scores, 2, 0)
-  const partner = made.one('ArgMax', [scores], [intAttribute('axis', 2), intAttribute('keepdims', 0)])
-  const [, order] = made.add('TopK', [best, made.integers(even)], [intAttribute('axis', 1)], 2)
-  const gone = made.slice(order!, 0, count, 1)
-  const smallest = [intAttribute('axis', 1), intAttribute('largest', 0)]
-  const [kept] = made.add('TopK', [made.slice(order!, count, END, 1), made.integers(even - count)], smallest, 2)
-  const target = made.one('GatherElements', [partner, gone], [intAttribute('axis', 1)])
-  const merged = (values: string, width: number): string => {
-    const [left, right] = [made.slice(values, 0, END, 2), made.slice(values, 1, END, 2)]
-    const along = (index: string): string => {
-      const column = made.one('Unsqueeze', [index, made.integers(2)])
-      return width === 1 ? column : made.one('Expand', [column, made.integers(1, 1, width)])
-    }
-    const axis = intAttribute('axis', 1)
-    const moving = made.one('GatherElements', [left, along(gone)], [axis])
-    const staying = made.one('GatherElements', [left, along(kept!)], [axis])
-    const filled = made.one(
-      'ScatterElements',
-      [right, along(target), moving],
-      [axis, stringAttribute('reduction', 'add')],
+  /** Softmax of scores to which the logarithms of sizes are added. */
+  #weigh(node: Node, axis: number, placement: Placement): void {
+    const [input] = node.inputs as [string]
+    const rank = this.#shapes.get(input)!.length
+    const scores = this.#insert((made) =>
+      made.one('Add', [this.#renamed.get(input) ?? input, made.one('Log', [this.#sizes(made, placement, rank, axis)])]),
     )
-    return made.one('Concat', [staying, filled], [axis])
+    this.#nodes.push({ ...node, inputs: [scores] })
   }
-  const sizes = merged(size, 1)
-  const weighted = ({ values, width }: Tokens): Tokens => ({
-    values: made.one('Div', [merged(made.one('Mul', [values, size]), width), sizes]),
-    width,
-  })
-  return { x: weighted(x), size: sizes, metric: weighted(metric) }
+
+  visit(node: Node): void {
+    const effect = this.#flow.effectOf(node)
+    if (effect?.kind === 'averages') this.#average(node, effect.axis, effect.placement)
+    else if (effect?.kind === 'weighs' && this.#isProportional) this.#weigh(node, effect.axis, effect.placement)
+    else this.#nodes.push(this.#copy(node, effect))
+    if (effect?.kind === 'passes' || effect?.kind === 'weighs')
+      for (const output of node.outputs) this.#flow.place(output, effect.placement)
+  }
+
+  /** Merge after an attention's residual sum, which has just been visited. */
+  merge({ keys, sum, width, batch }: Attention, steps: readonly number[]): void {
+    const [output] = sum.outputs as [string]
+    let tokens = this.#stages.at(-1)?.tokens ?? this.#all
+    this.#insert((made) => {
+      const metric = made.one(
+        'Transpose',
+        [made.reduce('ReduceMean', keys, 1, false)],
+        [intsAttribute('perm', [0, 2, 1])],
+      )
+      const ones = (): string =>
+        made.constant(floatTensor(new Float32Array(batch * tokens).fill(1), [batch, tokens, 1]))
+      let merging: Merging = {
+        x: { values: output, width },
+        size: this.#stages.at(-1)?.size ?? ones(),
+        metric: { values: metric, width: this.#shapes.get(keys)![2]! },
+      }
+      for (const count of steps) {
+        merging = mergeOnce(made, merging, { tokens, count, hasClassToken: this.#hasClassToken })
+        tokens -= count
+      }
+      this.#renamed.set(output, merging.x.values)
+      this.#stages.push({ size: merging.size, tokens })
+    })
+    this.#flow.place(output, { axes: [1], stage: this.#stages.length, isCut: false })
+  }
+
+  get tokens(): number {
+    return this.#stages.at(-1)?.tokens ?? this.#all
+  }
+
+  finish(): Graph {
+    for (const { name } of this.#graph.outputs)
+      if (this.#flow.of(name) !== undefined)
+        throw new ModelError(
+          `Cannot merge tokens: output "${name}" has a row for each token; expected an answer for all of them`,
+        )
+    return sweep({ ...this.#graph, nodes: this.#nodes, initializers: this.#initializers })
+  }
 }
 
-/** Shapes that name the number of tokens leave it open; undefined where one cannot. */
-function openReshape(node: Node, target: readonly number[], tokens: number): number[] {
-  const at = target.indexOf(tokens)
-  if (at !== 1 || target.indexOf(tokens, 2) !== -1 || target.includes(-1))
+function checkFresh(graph: Graph): void {
+  const names = [...graph.nodes.flatMap(({ outputs }) => outputs), ...graph.initializers.keys()]
+  const own = names.find((name) => new RegExp(`^${PREFIX}\\d*\\.`).test(name))
+  if (own !== undefined)
     throw new ModelError(
-      `Cannot merge tokens: ${describeNode(node)} shapes to ${target.join(' x ')}; expected the ${tokens} tokens on the second axis alone, as no window or grid of tokens can lose some`,
+      `Cannot merge tokens: found "${own}", by which tokens are merged already; start from the original`,
     )
-  return target.map((dim, i) => (i === at ? -1 : dim))
 }
 
 /**
  * Merge tokens of a vision transformer that are alike, between attention and MLP, at shapes that stay fixed: ToMe's
- * matching, and FOLDER's repeated one where more than half go. The class token and the answers' shape stay.
+ * matching, and FOLDER's repeated one where more than half go. The class token and the answers' shape stay; a mean over
+ * tokens becomes one weighted by size.
  *
- * @param shapes Of every value; the arithmetic on shapes settled (`settle`).
- * @throws {ModelError} If there is no attention, the opset is too old, or tokens lie in windows or grids.
+ * @param shapes Of every value; the arithmetic on shapes settled (`settle`), and the inputs' shapes written out.
+ * @throws {ModelError} If there is no attention, the opset is too old, tokens lie in windows or grids, or they were
+ *   merged before.
  */
 export function mergeTokens(
   graph: Graph,
   shapes: Shapes,
-  { schedule, hasClassToken = true, isProportional = true }: TokenOptions,
+  options: TokenOptions,
 ): { graph: Graph; report: TokenReport } {
-  const attentions = findAttentions(graph, shapes)
-  if (attentions.length === 0)
+  const { schedule, overflow = 'repeat', hasClassToken = true } = options
+  if (schedule.some((count) => count > 0)) checkFresh(graph)
+  const { found, refused } = findAttentions(graph, shapes)
+  if (found.length === 0)
     throw new ModelError(
-      'Cannot merge tokens: the model has no attention (a Softmax over [N, heads, tokens, tokens] with a residual sum after it)',
+      `Cannot merge tokens: the model has no attention over all tokens; ${refused.join('; ') || 'found no Softmax over N x heads x tokens x tokens'}`,
     )
+  if (schedule.length !== found.length)
+    throw new ModelError(`Cannot merge tokens: found ${found.length} attentions, expected ${schedule.length}`)
+  const kept = hasClassToken ? 1 : 0
+  const merging = new Map<Node, { attention: Attention; steps: readonly number[] }>()
+  const left: number[] = []
+  for (const [i, attention] of found.entries()) {
+    const tokens = left.at(-1) ?? attention.tokens
+    const steps = mergeSteps(tokens, schedule[i]!, { overflow, kept })
+    merging.set(attention.sum, { attention, steps })
+    left.push(steps.reduce((rest, step) => rest - step, tokens))
+  }
+  const report = { tokens: left, steps: [...merging.values()].map(({ steps }) => steps) }
+  if (report.steps.every(({ length }) => length === 0)) return { graph, report }
   if (graph.opset < 16)
     throw new ModelError(
       `Cannot merge tokens: found opset ${graph.opset}, expected 16 or newer, where ScatterElements can add; convert the model first`,
     )
-  if (schedule.length !== attentions.length)
-    throw new ModelError(
-      `Cannot merge tokens: found ${attentions.length} attentions, expected ${schedule.length} of the schedule`,
-    )
-  const { tokens: first } = attentions[0]!
-  const inserted = new Map<Node, Inserted>()
-  const renamed = new Map<string, string>()
-  const initializers = new Map(graph.initializers)
-  const biased = new Map<Node, string>()
-  const steps: number[][] = []
-  const left: number[] = []
-  let size: string | undefined
-  let tokens = first
-  for (const [i, { softmax, keys, sum, width }] of attentions.entries()) {
-    const made = new Inserted(`tokens${i}`, graph.opset)
-    if (size !== undefined && isProportional) {
-      const before = new Inserted(`tokens${i}.attention`, graph.opset)
-      const row = before.one('Transpose', [before.one('Log', [size])], [intsAttribute('perm', [0, 2, 1])])
-      biased.set(softmax, before.one('Add', [softmax.inputs[0]!, before.one('Unsqueeze', [row, before.integers(1)])]))
-      inserted.set(softmax, before)
-    }
-    const own = mergeSteps(tokens, schedule[i]!)
-    steps.push(own)
-    if (own.length > 0) {
-      const metric = made.one('Transpose', [made.reduce('ReduceMean', keys, 1, 0)], [intsAttribute('perm', [0, 2, 1])])
-      let at = {
-        x: { values: sum.outputs[0]!, width },
-        size: size ?? made.constant(floatTensor(new Float32Array(tokens).fill(1), [1, tokens, 1])),
-        metric: { values: metric, width: shapes.get(keys)![2]! },
-      }
-      for (const count of own) {
-        at = mergeOnce(made, at, tokens, count, hasClassToken)
-        tokens -= count
-      }
-      renamed.set(sum.outputs[0]!, at.x.values)
-      size = at.size
-      inserted.set(sum, made)
-    }
-    left.push(tokens)
-  }
-  const nodes: Node[] = []
-  let isAfter = false
+  const rewriter = new TokenRewriter(graph, shapes, found[0]!, options)
   for (const node of graph.nodes) {
-    const before = biased.has(node) ? inserted.get(node)! : undefined
-    if (before !== undefined) nodes.push(...before.nodes)
-    let inputs = node.inputs.map((name) => renamed.get(name) ?? name)
-    if (biased.has(node)) inputs = [biased.get(node)!, ...inputs.slice(1)]
-    if (isAfter && node.opType === 'Reshape') {
-      const target = graph.initializers.get(node.inputs[1]!)
-      const listed = target && integersOf(target, node.inputs[1]!)
-      if (listed?.includes(first)) {
-        const name = `${node.outputs[0]}.shape`
-        initializers.set(name, int64Tensor(openReshape(node, listed, first)))
-        inputs = [inputs[0]!, name]
-      }
-    }
-    if (
-      isAfter &&
-      node.opType === 'ReduceMean' &&
-      shapes.get(node.inputs[0]!)?.length === 3 &&
-      shapes.get(node.outputs[0]!)?.[1] !== first
-    )
-      throw new ModelError(
-        `Cannot merge tokens: ${describeNode(node)} takes the mean of all tokens, which would have to be weighted by size; expected a class token`,
-      )
-    nodes.push({ ...node, inputs })
-    if (renamed.has(node.outputs[0]!)) {
-      nodes.push(...inserted.get(node)!.nodes)
-      isAfter = true
-    }
+    rewriter.visit(node)
+    const own = merging.get(node)
+    if (own !== undefined && own.steps.length > 0) rewriter.merge(own.attention, own.steps)
   }
-  for (const made of inserted.values()) for (const [name, tensor] of made.initializers) initializers.set(name, tensor)
-  return { graph: sweep({ ...graph, nodes, initializers }), report: { tokens: left, steps } }
+  return { graph: rewriter.finish(), report }
 }
-
-/** How many attentions a graph has. */
-export const countAttentions = (graph: Graph, shapes: Shapes): number => findAttentions(graph, shapes).length

@@ -1,6 +1,6 @@
 import { ModelError } from '@espalier/shared/errors'
 import type { Graph } from '../graph/graph.ts'
-import { type InputShape, openRunner, randomFeeds, type Values } from '../graph/run.ts'
+import { type InputShape, openRunner, randomFeeds, toNumbers, type Values } from '../graph/run.ts'
 
 export interface Difference {
   /** Largest difference over the largest value of the original, both over all runs. */
@@ -23,8 +23,10 @@ class Largest {
   #difference = 0
 
   add(a: number, b: number): void {
-    this.#scale = Math.max(this.#scale, Math.abs(a))
-    this.#difference = Math.max(this.#difference, Number.isNaN(b) ? Number.POSITIVE_INFINITY : Math.abs(a - b))
+    if (Number.isFinite(a)) this.#scale = Math.max(this.#scale, Math.abs(a))
+    // The same infinity, or no number in both, is no difference; one of them alone is the largest.
+    const apart = Object.is(a, b) ? 0 : Math.abs(a - b)
+    this.#difference = Math.max(this.#difference, Number.isNaN(apart) ? Number.POSITIVE_INFINITY : apart)
   }
 
   get relative(): number {
@@ -32,7 +34,8 @@ class Largest {
   }
 }
 
-const isFloating = ({ type }: Values): boolean => type === 'float32' || type === 'float64'
+/** Strings and the like are not compared. */
+const isNumeric = ({ type }: Values): boolean => /^(float|int|uint|bool)/.test(type)
 
 const worst = (found: ReadonlyMap<string, Largest>): Difference | null =>
   [...found].reduce<Difference | null>((most, [value, largest]) => {
@@ -80,16 +83,19 @@ export async function verify(
           throw new ModelError(
             `Cannot verify "${name}": "${value}" is ${y.dims.join(' x ')}, expected ${x.dims.join(' x ')}`,
           )
-        if (!isFloating(x) || !isFloating(y)) continue
-        const [p, q] = [x.data as Float32Array, y.data as Float32Array]
-        if (outputs.includes(value)) for (let i = 0; i < p.length; i++) largest('outputs', value).add(p[i]!, q[i]!)
+        if (!isNumeric(x) || !isNumeric(y)) continue
+        const [p, q] = [toNumbers(x), toNumbers(y)]
+        if (outputs.includes(value)) {
+          const whole = largest('outputs', value)
+          for (let i = 0; i < p.length; i++) whole.add(Number(p[i]), Number(q[i]))
+        }
         if (x.dims.length !== 4) continue
         const [height, width] = x.dims.slice(2) as [number, number]
         const [interior, border] = [largest('interior', value), largest('border', value)]
         for (let i = 0; i < p.length; i++) {
           const [row, column] = [Math.floor(i / width) % height, i % width]
           const isEdge = row === 0 || column === 0 || row === height - 1 || column === width - 1
-          ;(isEdge ? border : interior).add(p[i]!, q[i]!)
+          ;(isEdge ? border : interior).add(Number(p[i]), Number(q[i]))
         }
       }
     }

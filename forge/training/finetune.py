@@ -1,8 +1,10 @@
 """Train on whatever the forge has cut: an ONNX in, the same graph with other weights out.
 
     python finetune.py in.onnx out.onnx --data DIR --epochs 4 [--teacher original.onnx]
+    python finetune.py in.onnx --data DIR --gradients gradients.safetensors
 
-With --teacher, half of the loss is agreement with the original's answers.
+With --teacher, half of the loss is agreement with the original's answers. With --gradients nothing is trained: what is
+written is what `espalier forge prune --score taylor --gradients` takes.
 """
 
 import argparse
@@ -12,8 +14,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from cifar import accuracy_pct, fit, load_cifar
+from cifar import BATCH, accuracy_pct, fit, load_cifar, normalised
 from onnx_net import OnnxNet
+from tensor_file import write_safetensors
 
 TEMPERATURE = 3.0
 
@@ -97,18 +100,43 @@ def finetune(
     return report
 
 
+def write_gradients(model: Path, out: Path, data: Path, *, batches: int = 32, seed: int = 1) -> dict:
+    """Of each weight, the root mean square over batches of the loss's gradient: at a minimum the mean itself is nearly zero,
+    and |weight times gradient| is what Taylor's score sums (Molchanov et al. 2019)."""
+    net = OnnxNet(model).eval()
+    images, labels = load_cifar(data, "train")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    squares = {name: torch.zeros_like(weight) for name, weight in net.named_parameters()}
+    for batch in order[: batches * BATCH].split(BATCH):
+        net.zero_grad()
+        F.cross_entropy(net(normalised(images[batch])), labels[batch]).backward()
+        for name, weight in net.named_parameters():
+            squares[name] += 0 if weight.grad is None else weight.grad**2 / batches
+    names = {key: name for name, key in net.keys.items()}
+    gradients = {names[key]: square.sqrt() for key, square in squares.items() if key in names}
+    write_safetensors(out, gradients, {"of": "cross entropy", "batches": str(batches), "batch": str(BATCH)})
+    return {"gradients": len(gradients), "batches": batches}
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("model", type=Path)
-    arguments.add_argument("out", type=Path)
+    arguments.add_argument("out", type=Path, nargs="?")
     arguments.add_argument("--data", type=Path, required=True)
     arguments.add_argument("--epochs", type=int, default=4)
     arguments.add_argument("--rate", type=float, default=0.03)
     arguments.add_argument("--teacher", type=Path)
     arguments.add_argument("--seed", type=int, default=1)
-    options = arguments.parse_args()
+    arguments.add_argument("--gradients", type=Path)
+    options = vars(arguments.parse_args())
     torch.set_num_threads(1)
-    print(json.dumps(finetune(**vars(options))))
+    gradients = options.pop("gradients")
+    if gradients is not None:
+        print(json.dumps(write_gradients(options["model"], gradients, options["data"], seed=options["seed"])))
+    elif options["out"] is None:
+        arguments.error("give the file to write")
+    else:
+        print(json.dumps(finetune(**options)))
 
 
 if __name__ == "__main__":

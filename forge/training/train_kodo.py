@@ -6,8 +6,6 @@
     python train_kodo.py light   --photos DIR --minutes 6     # the light decoder
     python train_kodo.py tune    --photos DIR --alpha 0.5 --minutes 5   # one rate alone, to compare with
     python train_kodo.py gains   --photos DIR --minutes 5     # alpha scales the latents and no more, to compare with
-    python train_kodo.py gains-biases   --photos DIR --minutes 5   # and how large a symbol is expected follows
-    python train_kodo.py gains-contexts --photos DIR --minutes 5   # and all of the contexts, as they do in kodo
 
 Each stage checkpoints every few minutes and resumes from its own checkpoint; time already spent
 counts, so an interrupted run ends with the same schedule. With --workers N, N single-threaded
@@ -36,7 +34,7 @@ CHECKPOINT_EVERY_S = 240
 AVERAGE_EVERY_S = 20
 ADAPTER_VALUES = 24_000
 """What all low-rank pairs of the full encoder and decoder together may hold: 60 KB in float16 with gains and biases."""
-STAGES = ("joint", "context", "encoder", "light", "tune", "gains", "gains-biases", "gains-contexts")
+STAGES = ("joint", "context", "encoder", "light", "tune", "gains")
 
 
 def lagrangian(alpha: float) -> float:
@@ -178,17 +176,15 @@ def initial_model(options: argparse.Namespace, training: list[torch.Tensor]) -> 
         parameter.requires_grad_(False)
     for parameter in opened.parameters():
         parameter.requires_grad_(True)
-    if options.stage.startswith("gains"):
-        keep_gains(model, options.stage)
+    if options.stage == "gains":
+        keep_gains(model)
     return model
 
 
-def keep_gains(model: Kodo, stage: str) -> None:
-    """Of the adapters, leave those that scale the latents, and of the contexts' what the stage is named for."""
+def keep_gains(model: Kodo) -> None:
+    """Of everything that follows alpha, leave what scales the latents."""
     for name, parameter in model.named_parameters():
-        of_contexts = name.startswith("context") and name.endswith(".delta")
-        moves = stage == "gains-contexts" or (stage == "gains-biases" and "bias" in name)
-        scales = name.endswith("gain.delta") or (of_contexts and moves)
+        scales = name.endswith("gain.delta")
         if not scales and name.endswith((".up", ".down", ".bias_delta", ".delta")):
             parameter.data.zero_()
         parameter.requires_grad_(scales)

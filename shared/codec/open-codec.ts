@@ -1,6 +1,7 @@
 import { IntegrityError, ModelError } from '../errors.ts'
-import type { GraphEntry } from '../manifest/manifest.ts'
-import { type Family, openFamily } from '../manifest/open-family.ts'
+import type { GraphEntry } from '../manifest/codec-manifest.ts'
+import { openCodecFamily } from '../manifest/narrow-family.ts'
+import type { CodecFamily } from '../manifest/open-family.ts'
 import { openSession } from '../runtime/open-session.ts'
 import type { Backend, Session } from '../runtime/session.ts'
 import { readModes, writeModes } from './block-modes.ts'
@@ -66,11 +67,11 @@ function cropPicture({ width, rgb }: Picture, to: { width: number; height: numbe
  * @throws {IntegrityError} If the family's files are not what its manifest says.
  */
 export async function openFamilyCodec(directory: string, options: CodecOptions): Promise<PictureCodec> {
-  return openCodec(await openFamily(directory), options)
+  return openCodec(await openCodecFamily(directory), options)
 }
 
 /** As `openFamilyCodec`, of a family that is already open. */
-export async function openCodec(family: Family, options: CodecOptions): Promise<PictureCodec> {
+export async function openCodec(family: CodecFamily, options: CodecOptions): Promise<PictureCodec> {
   const { manifest, codecDigest } = family
   const context = await ContextModel.open(await family.readBlob(manifest.entropy))
   if (context.channels !== manifest.latent.channels)

@@ -1,4 +1,4 @@
-import type { Manifest } from '../manifest/manifest.ts'
+import type { CodecManifest } from '../manifest/codec-manifest.ts'
 import type { FrameKind } from './container.ts'
 
 /** Interleaved RGB bytes, [height, width, 3]. */
@@ -56,7 +56,7 @@ export interface DecodeOptions {
 
 /** A family's encoders and decoders. One instance owns its sessions; calls must not overlap. */
 export interface PictureCodec {
-  readonly manifest: Manifest
+  readonly manifest: CodecManifest
   encode(picture: Picture, options: EncodeOptions): Promise<EncodedPicture>
   /**
    * @throws {IntegrityError} If the stream is truncated, altered, of another family, or follows another frame than

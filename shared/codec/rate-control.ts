@@ -32,6 +32,8 @@ export interface RateControl {
   readonly creditBits: number
   readonly lastS: number | undefined
   readonly lastAlpha255: number | undefined
+  /** Of the frame that was sent last. */
+  readonly lastKind: FrameKind | undefined
 }
 
 export type RateDecision =
@@ -49,7 +51,7 @@ const JUMP = 0.35
 /** Credit is spent over so many frames, and never more than so many are saved up or owed. */
 const SPEND_OVER_FRAMES = 8
 const MAX_CREDIT_FRAMES = 25
-/** A key frame may take this many frames' worth at once; those that follow make it up. */
+/** A key frame among others may take this many frames' worth at once; those that follow make it up. */
 const KEY_FRAME_SHARE = 4
 /** Alpha stays while it would move less than this: each change costs bits in the frame that follows another. */
 const STAY_WITHIN = 4
@@ -96,6 +98,7 @@ export function createRateControl(settings: RateControlSettings): RateControl {
     creditBits: 0,
     lastS: undefined,
     lastAlpha255: undefined,
+    lastKind: undefined,
   }
 }
 
@@ -114,7 +117,9 @@ export function chooseAlpha(control: RateControl, about: { frameKind: FrameKind;
   const sent = recent(control.window, atS).reduce((sum, { bits }) => sum + bits, 0)
   const capBits = burst * targetBps * WINDOW_S - sent
   const each = targetBps / frameRate
-  const wanted = (frameKind === 'key' ? KEY_FRAME_SHARE : 1) * each + control.creditBits / SPEND_OVER_FRAMES
+  // Where every frame is a key frame, none is an exception that the others could pay for.
+  const share = frameKind === 'key' && control.lastKind !== 'key' ? KEY_FRAME_SHARE : 1
+  const wanted = share * each + control.creditBits / SPEND_OVER_FRAMES
   const aim = Math.max(0.25 * each, Math.min(wanted, capBits * (1 - CAP_MARGIN)))
   const factor = Math.exp(control.content[frameKind])
   const alpha255 = alphaFor(curve, aim / factor)
@@ -143,7 +148,7 @@ export function learn(
 export function account(
   control: RateControl,
   atS: number,
-  sent: { alpha255: number; bits: number } | undefined,
+  sent: { frameKind: FrameKind; alpha255: number; bits: number } | undefined,
 ): RateControl {
   const { targetBps, frameRate } = control.settings
   const each = targetBps / frameRate
@@ -157,6 +162,7 @@ export function account(
     creditBits: Math.max(-limit, Math.min(limit, credit)),
     lastS: atS,
     lastAlpha255: sent?.alpha255 ?? control.lastAlpha255,
+    lastKind: sent?.frameKind ?? control.lastKind,
   }
 }
 

@@ -1,6 +1,6 @@
 import { IntegrityError, ModelError } from '../errors.ts'
-import type { GraphEntry, TensorEntry, TensorUpdate } from '../manifest/manifest.ts'
-import type { Family } from '../manifest/open-family.ts'
+import type { GraphEntry, TensorEntry, TensorUpdate } from '../manifest/codec-manifest.ts'
+import type { CodecFamily } from '../manifest/open-family.ts'
 
 export interface WeightTensor {
   readonly shape: readonly number[]
@@ -76,7 +76,7 @@ export class Weights {
   }
 
   /** @throws {IntegrityError} If a tensor is absent or is not what the manifest says. */
-  static async load(family: Family, graph: GraphEntry): Promise<Weights> {
+  static async load(family: CodecFamily, graph: GraphEntry): Promise<Weights> {
     const all = family.manifest.adapters[0]?.updates ?? {}
     const updates = Object.fromEntries(
       Object.entries(all).filter(([name]) => Object.values(graph.weights).includes(name)),

@@ -1,101 +1,12 @@
 import { z } from 'zod'
 import { IntegrityError } from '../errors.ts'
-import { digestSchema } from '../ids.ts'
+import { classifierManifestSchema } from './classifier-manifest.ts'
+import { codecManifestSchema } from './codec-manifest.ts'
 
-const blobSchema = z.object({ sha256: digestSchema, bytes: z.int().min(0) })
-
-/** A tensor of the family; stored as a blob, always little-endian and C order. float16 is widened to float32 when fed. */
-const tensorSchema = blobSchema.extend({
-  dtype: z.enum(['float32', 'float16']),
-  shape: z.array(z.int().min(1)).max(6),
-})
-export type TensorEntry = z.infer<typeof tensorSchema>
-
-/** A graph takes all its weights as inputs: `weights` maps input name -> tensor name. */
-const graphSchema = blobSchema.extend({
-  /** Names of the input that is not a weight, and of the output. */
-  input: z.string(),
-  output: z.string(),
-  weights: z.record(z.string(), z.string()),
-  /** Multiply-accumulates for each pixel of the (padded) picture. */
-  macsPerPixel: z.number().positive(),
-})
-export type GraphEntry = z.infer<typeof graphSchema>
-
-/**
- * What alpha does to a named tensor. `lowRank`: a pair of 1x1 convolutions on the layer's output, merged:
- * (I + alpha * up @ down) @ W with W as a matrix of one row an output (ALICE, methods 7). `linear`: W + alpha * delta. `logGain`: W * exp(alpha * delta).
- */
-const updateSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('lowRank'), down: z.string(), up: z.string() }),
-  z.object({ kind: z.literal('linear'), delta: z.string() }),
-  z.object({ kind: z.literal('logGain'), delta: z.string() }),
-])
-export type TensorUpdate = z.infer<typeof updateSchema>
-
-const adapterSchema = z.object({
-  id: z.string(),
-  /** Tensor name -> update. */
-  updates: z.record(z.string(), updateSchema),
-})
-
-/** Measured on the reference photos at each alpha; between two points interpolate linearly. */
-const cardPointSchema = z.object({
-  alpha255: z.int().min(0).max(255),
-  bitsPerPixel: z.number().positive(),
-  psnrDb: z.number(),
-})
-
-/** What halving the frame costs: the PSNR of the reference photos scaled down, up again, and not coded. */
-const resizePointSchema = z.object({ scale: z.number().gt(0).lt(1), psnrDb: z.number() })
-
-const variantSchema = z.object({
-  id: z.string(),
-  encoder: graphSchema,
-  /** The same encoder with its adapters beside the layers, scaled by the input "alpha" [1]: nothing is merged. */
-  live: graphSchema.optional(),
-  card: z.array(cardPointSchema).min(2),
-})
-
-const goldenSchema = z.object({
-  /** Interleaved RGB bytes, [height, width, 3]. */
-  picture: blobSchema,
-  width: z.int().positive(),
-  height: z.int().positive(),
-  cases: z.array(
-    z.object({
-      variant: z.string(),
-      alpha255: z.int(),
-      /** int16 little-endian, [channels, h, w]: a device may differ at rounding edges, never in decoding. */
-      symbols: blobSchema,
-      /** What the entropy coder writes for these symbols, byte for byte. */
-      payload: blobSchema,
-      /** Interleaved RGB bytes that the symbols decode to; within 1 level on any backend. */
-      decoded: blobSchema,
-    }),
-  ),
-})
-
-export const manifestSchema = z.object({
-  format: z.literal('espalier-family/1'),
-  family: z.string().regex(/^[a-z0-9][a-z0-9.-]{0,62}$/),
-  version: z.string(),
-  task: z.literal('image-codec'),
-  licence: z.string(),
-  description: z.string(),
-  tensors: z.record(z.string(), tensorSchema),
-  variants: z.array(variantSchema).min(1),
-  /** Either reads every stream of the family. `full` is what streams are made for; `light` is for weak receivers. */
-  decoders: z.object({ full: graphSchema, light: graphSchema.optional() }),
-  resizeCard: z.array(resizePointSchema),
-  adapters: z.array(adapterSchema),
-  /** Integer tables and weights of the context model: shared/codec/context-model.ts. */
-  entropy: blobSchema,
-  /** Latent channels, and the pixels a latent stands for in each direction. */
-  latent: z.object({ channels: z.int().positive(), stride: z.int().positive() }),
-  golden: goldenSchema,
-})
+/** One schema for each task. */
+export const manifestSchema = z.discriminatedUnion('task', [codecManifestSchema, classifierManifestSchema])
 export type Manifest = z.infer<typeof manifestSchema>
+export type Task = Manifest['task']
 
 /** JSON with sorted keys and no white space: the bytes that a digest or signature covers. */
 export function canonicalJson(value: unknown): string {
@@ -108,7 +19,7 @@ export function canonicalJson(value: unknown): string {
   return JSON.stringify(value)
 }
 
-/** @throws {IntegrityError} If the text is no manifest of this format. */
+/** @throws {IntegrityError} If the text is no manifest of this format, or of a task that is not known. */
 export function parseManifest(text: string, name: string): Manifest {
   let json: unknown
   try {

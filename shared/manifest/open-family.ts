@@ -1,19 +1,30 @@
 import { describeError, IntegrityError } from '../errors.ts'
 import type { Digest } from '../ids.ts'
+import type { ClassifierManifest } from './classifier-manifest.ts'
+import type { CodecManifest } from './codec-manifest.ts'
+import { decodingPart } from './decoding-part.ts'
 import { canonicalJson, type Manifest, parseManifest } from './manifest.ts'
 
 /** The bytes of `manifest.json` or `blobs/<sha256>`, wherever a family lies; rejects when there are none. */
 export type FamilySource = (name: string) => Promise<Uint8Array>
 
 /** A family that was opened: its manifest, and its blobs when they are asked for. */
-export interface Family {
-  readonly manifest: Manifest
+interface FamilyOf<AnyManifest extends Manifest> {
+  readonly manifest: AnyManifest
   readonly manifestDigest: Digest
+  /** @throws {IntegrityError} If the blob is absent or its bytes are not those of its digest. */
+  readBlob(entry: { readonly sha256: string; readonly bytes: number }): Promise<Uint8Array>
+}
+
+export interface CodecFamily extends FamilyOf<CodecManifest> {
   /** What a stream must name to be decoded by this family: everything that decoding depends on, and nothing else. */
   readonly codecDigest: Digest
-  /** @throws {IntegrityError} If the blob is absent or its bytes are not those of its digest. */
-  readBlob(entry: { sha256: string; bytes: number }): Promise<Uint8Array>
 }
+
+export type ClassifierFamily = FamilyOf<ClassifierManifest>
+
+/** `isCodecFamily` and the like say which. */
+export type Family = CodecFamily | ClassifierFamily
 
 /** Of Web Crypto, which Node and browsers share; a page must be served from a secure origin or this machine to have it. */
 async function sha256(data: Uint8Array): Promise<Digest> {
@@ -23,21 +34,6 @@ async function sha256(data: Uint8Array): Promise<Digest> {
 
 function digestOf(part: unknown): Promise<Digest> {
   return sha256(new TextEncoder().encode(canonicalJson(part)))
-}
-
-function decodingPart({ family, decoders, adapters, tensors, entropy, latent }: Manifest): unknown {
-  // Streams are made for the full decoder; a light one may be added or changed without their notice.
-  const decoder = decoders.full
-  const names = new Set(Object.values(decoder.weights))
-  const updates = adapters.map((adapter) => ({
-    id: adapter.id,
-    updates: Object.fromEntries(Object.entries(adapter.updates).filter(([name]) => names.has(name))),
-  }))
-  for (const { updates: named } of updates)
-    for (const update of Object.values(named))
-      for (const [field, name] of Object.entries(update)) if (field !== 'kind') names.add(name)
-  const used = Object.fromEntries([...names].map((name) => [name, tensors[name]]))
-  return { family, decoder, updates, tensors: used, entropy, channels: latent.channels, stride: latent.stride }
 }
 
 /** What went wrong, in a word where the system has one. */
@@ -59,10 +55,8 @@ export async function openFamily(from: string | FamilySource): Promise<Family> {
     throw new IntegrityError(`Cannot open family "${name}": ${reasonOf(cause)} reading manifest.json`, { cause })
   })
   const manifest = parseManifest(new TextDecoder().decode(text), name)
-  return {
-    manifest,
+  const opened: Omit<FamilyOf<Manifest>, 'manifest'> = {
     manifestDigest: await digestOf(manifest),
-    codecDigest: await digestOf(decodingPart(manifest)),
     async readBlob(entry) {
       const data = await source(`blobs/${entry.sha256}`).catch((cause: unknown) => {
         throw new IntegrityError(`Cannot read blob "${entry.sha256}" of "${manifest.family}": ${reasonOf(cause)}`, {
@@ -77,4 +71,7 @@ export async function openFamily(from: string | FamilySource): Promise<Family> {
       return data
     },
   }
+  return manifest.task === 'image-codec'
+    ? { manifest, ...opened, codecDigest: await digestOf(decodingPart(manifest)) }
+    : { manifest, ...opened }
 }

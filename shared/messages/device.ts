@@ -104,7 +104,7 @@ export const telemetrySchema = z.object({
       frames: z.int().min(0),
       /** Frames that arrived and were skipped because the slot was slower than its source. */
       dropped: z.int().min(0),
-      /** Frames that were encoded but did not reach the sink. */
+      /** Frames that were done but did not reach the sink. */
       unsent: z.int().min(0),
       /** Frames later than the configuration's frame interval. */
       late: z.int().min(0),
@@ -113,11 +113,14 @@ export const telemetrySchema = z.object({
       /** Joules attributed to this slot: total includes its share of idle. */
       joules: z.number().min(0),
       idleJoules: z.number().min(0),
-      /** Seconds from a frame's arrival to its stream being handed to the sink. */
+      /** Seconds from a frame's arrival to its result being handed to the sink. */
       latency: countsSchema,
       /** Sum and count of true PSNR samples of decoded frames against their source. */
       psnrSum: z.number().min(0),
       psnrCount: z.int().min(0),
+      /** Of a classifier: frames that were asked of the first variant too, and those on which both said the same. */
+      agreements: z.int().min(0).optional(),
+      comparisons: z.int().min(0).optional(),
     }),
   ),
   self: z.object({

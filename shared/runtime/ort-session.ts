@@ -46,6 +46,7 @@ export async function openOrtSession(
 ): Promise<Session> {
   const session = await runtime.InferenceSession.create(graph, {
     graphOptimizationLevel: 'all',
+    ...(options.externalData === undefined ? {} : { externalData: options.externalData }),
     ...sessionOptions,
   }).catch((cause: unknown) => {
     throw new ModelError(`Cannot load graph "${options.name}": ${describeError(cause)}`, { cause })

@@ -17,11 +17,22 @@ export interface Session {
   close(): Promise<void>
 }
 
+/** A file that a graph refers to as external data: its path as the graph writes it, and what is in it. */
+export interface ExternalData {
+  readonly path: string
+  readonly data: Uint8Array
+}
+
 export interface GraphOptions {
   /** Names of the input that is no weight, of the output, and of the inputs that are weights. */
   readonly input: string
   readonly output: string
   readonly weightInputs: readonly string[]
+  /**
+   * What the graph's external data refers to; none unless given. onnxruntime-web holds them for one opening at a
+   * time: graphs with external data must be opened one after the other.
+   */
+  readonly externalData?: readonly ExternalData[]
   /** At least 1. `webgpu` computes nothing heavy on them; see `openWasmSession` for when it takes effect. */
   readonly threads: number
   /** For messages. */

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { Picture } from '@espalier/shared/codec/picture-codec'
-import { openFamily } from '@espalier/shared/manifest/open-family'
+import { openCodecFamily } from '@espalier/shared/manifest/narrow-family'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { bundleForBrowser, bundleForNode } from './bundle.ts'
@@ -90,7 +90,7 @@ const describeAgreement = (a: Agreement): string =>
 
 describe('any device decodes any stream', async () => {
   const pictures = await readPictures()
-  const { manifest } = await openFamily(FAMILY)
+  const { manifest } = await openCodecFamily(FAMILY)
   const variants = manifest.variants.map(({ id }) => id)
   const how = (index: number) => ({ variant: variants[index % variants.length]!, alpha255: (index * 53) % 256 })
   let folder: string

@@ -1,6 +1,7 @@
 import { openCodec } from '@espalier/shared/codec/open-codec'
 import type { Picture } from '@espalier/shared/codec/picture-codec'
-import { type FamilySource, openFamily } from '@espalier/shared/manifest/open-family'
+import { openCodecFamily } from '@espalier/shared/manifest/narrow-family'
+import type { FamilySource } from '@espalier/shared/manifest/open-family'
 import type { Backend } from '@espalier/shared/runtime/session'
 
 export interface DeviceOptions {
@@ -20,7 +21,7 @@ export interface Device {
 
 /** The same few lines in a Node process and in a page: only the backend and the place of the family differ. */
 export async function openDevice(family: string | FamilySource, options: DeviceOptions): Promise<Device> {
-  const codec = await openCodec(await openFamily(family), options)
+  const codec = await openCodec(await openCodecFamily(family), options)
   return {
     async encode(picture, how) {
       const { stream, reference } = await codec.encode(picture, how)

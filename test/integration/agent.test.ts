@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
-import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type AgentConfig, loadConfig } from '@espalier/agent/config'
+import type { QualitySample } from '@espalier/agent/frame-result'
 import { runAgent } from '@espalier/agent/main'
-import { WORKER_PATH, WorkerSupervisor } from '@espalier/agent/supervisor/worker-supervisor'
+import { WORKER_PATH, type WorkerJob, WorkerSupervisor } from '@espalier/agent/supervisor/worker-supervisor'
 import { readHeader } from '@espalier/shared/codec/container'
 import { configurationSchema } from '@espalier/shared/configuration'
 import { deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
@@ -19,15 +19,10 @@ import {
   stateSchema,
   telemetrySchema,
 } from '@espalier/shared/messages/device'
-import { formatMessage, parseMessage } from '@espalier/shared/messages/envelope'
-import { downTopic, parseUpTopic } from '@espalier/shared/messages/topics'
-import { decodeUplinkFrame, type UplinkFrame } from '@espalier/shared/messages/uplink'
-import { Aedes } from 'aedes'
 import { pino } from 'pino'
 import sharp from 'sharp'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { WebSocketServer } from 'ws'
-import type { z } from 'zod'
+import { FleetEar } from './fleet-ear.ts'
 
 const FAMILY = join(import.meta.dirname, '../../models/kodo')
 const AGENT_PROCESS = join(import.meta.dirname, '../../agent/dist/process.js')
@@ -35,73 +30,6 @@ const DEVICE = deviceIdSchema.parse('cam-7')
 const SLOT = slotIdSchema.parse('cam0')
 const WIDTH = 96
 const HEIGHT = 64
-
-/** Everything devices said, and the means to wait for something to be said. */
-class FleetEar {
-  broker!: Aedes
-  #server!: Server
-  #sockets!: WebSocketServer
-  readonly said: Array<{ kind: string; payload: Buffer; retain: boolean; qos: number }> = []
-  readonly frames: UplinkFrame[] = []
-  mqttPort = 0
-  uplinkPort = 0
-
-  async open(mqttPort = 0): Promise<void> {
-    this.broker = await Aedes.createBroker()
-    this.#server = createServer(this.broker.handle)
-    await new Promise<void>((done) => this.#server.listen(mqttPort, '127.0.0.1', done))
-    this.mqttPort = (this.#server.address() as { port: number }).port
-    this.broker.on('publish', ({ topic, payload, retain, qos }) => {
-      const kind = parseUpTopic(topic)?.kind
-      if (kind !== undefined) this.said.push({ kind, payload: Buffer.from(payload), retain, qos })
-    })
-    this.#sockets = new WebSocketServer({ port: this.uplinkPort, host: '127.0.0.1' })
-    await new Promise((done) => this.#sockets.once('listening', done))
-    this.uplinkPort = (this.#sockets.address() as { port: number }).port
-    this.#sockets.on('connection', (socket, request) => {
-      expect(request.url).toBe(`/api/v1/uplink/${DEVICE}/${SLOT}`)
-      socket.on('message', (data) => this.frames.push(decodeUplinkFrame(data as Buffer)))
-    })
-  }
-
-  async close(): Promise<void> {
-    for (const socket of this.#sockets.clients) socket.terminate()
-    await new Promise((done) => this.#sockets.close(done))
-    await new Promise<void>((done) => this.broker.close(done))
-    await new Promise((done) => this.#server.close(done))
-  }
-
-  heard<Body>(kind: string, schema: z.ZodType<Body>) {
-    return this.said.filter((said) => said.kind === kind).map(({ payload }) => parseMessage(payload, kind, schema))
-  }
-
-  async until<Body>(
-    kind: string,
-    schema: z.ZodType<Body>,
-    isIt: (body: Body) => boolean = () => true,
-    from = 0,
-  ): Promise<Body> {
-    for (;;) {
-      const found = this.said
-        .slice(from)
-        .filter((said) => said.kind === kind)
-        .map(({ payload }) => parseMessage(payload, kind, schema).body)
-        .find(isIt)
-      if (found !== undefined) return found
-      await delay(25)
-    }
-  }
-
-  tell(kind: 'desired' | `command/${string}`, body: unknown): Promise<void> {
-    const payload = Buffer.from(formatMessage({ v: 1, bd: 0, boot: 'c', seq: 0, mono: 0, wall: 0, clk: 'none', body }))
-    return new Promise((done, failed) =>
-      this.broker.publish(
-        { cmd: 'publish', topic: downTopic(DEVICE, kind), payload, qos: 1, retain: kind === 'desired', dup: false },
-        (error) => (error ? failed(error) : done()),
-      ),
-    )
-  }
-}
 
 const configuration = configurationSchema.parse({
   family: 'kodo',
@@ -143,7 +71,7 @@ beforeAll(async () => {
 afterAll(() => rm(home, { recursive: true, force: true }))
 
 beforeEach(async () => {
-  ear = new FleetEar()
+  ear = new FleetEar(DEVICE, SLOT)
   await ear.open()
 })
 
@@ -281,7 +209,7 @@ describe('runAgent()', () => {
     // No broker, no controller: it works all the same and keeps telemetry for later.
     resumeAgent({ ...config, slots: [{ ...config.slots[0]!, sink: folderIn(config.dataDir) }] })
     while ((await readdir(join(config.dataDir, 'streams')).catch(() => [])).length < 3) await delay(50)
-    ear = new FleetEar()
+    ear = new FleetEar(DEVICE, SLOT)
     await ear.open(mqttPort)
     const reported = await ear.until('reported', reportedSchema)
 
@@ -301,6 +229,11 @@ function folderIn(dataDir: string) {
 describe('WorkerSupervisor', () => {
   const picture = { width: 32, height: 32, rgb: new Uint8Array(32 * 32 * 3).fill(90) }
   const small = { ...configuration, width: 32, height: 32 }
+
+  const streamOf = ({ result }: WorkerJob): Buffer =>
+    result.kind === 'stream' ? Buffer.from(result.stream) : expect.fail('found no stream')
+  const psnrOf = (sample: QualitySample | undefined): number =>
+    sample?.kind === 'psnr' ? sample.psnrDb : expect.fail('found no quality')
 
   async function withWorker(use: (worker: WorkerSupervisor, deaths: string[]) => Promise<void>): Promise<void> {
     const deaths: string[] = []
@@ -323,15 +256,15 @@ describe('WorkerSupervisor', () => {
     withWorker(async (worker, deaths) => {
       const { signal } = new AbortController()
       await worker.ready(signal)
-      const job = await worker.encode(picture, small, { keyFrame: true, measureQuality: true })
-      expect(await job.quality).toBeGreaterThan(20)
+      const job = await worker.process(picture, small, { keyFrame: true, measureQuality: true })
+      expect(psnrOf(await job.quality)).toBeGreaterThan(20)
       const cpu = worker.cpuSeconds
       process.kill(worker.pid!, 'SIGKILL')
       while (deaths.length === 0) await delay(10)
       await worker.ready(signal)
-      const again = await worker.encode(picture, small, { keyFrame: false, measureQuality: false })
+      const again = await worker.process(picture, small, { keyFrame: false, measureQuality: false })
 
-      expect(Buffer.from(again.stream)).toEqual(Buffer.from(job.stream))
+      expect(streamOf(again)).toEqual(streamOf(job))
       expect(worker.restarts).toBe(1)
       expect(worker.cpuSeconds.slot).toBeGreaterThan(cpu.slot)
       expect(worker.cpuSeconds.agent).toBeGreaterThan(cpu.agent)
@@ -342,15 +275,14 @@ describe('WorkerSupervisor', () => {
       const { signal } = new AbortController()
       await worker.ready(signal)
       process.kill(worker.pid!, 'SIGSTOP')
-      await expect(worker.encode(picture, small, { keyFrame: false, measureQuality: false })).rejects.toMatchObject({
+      await expect(worker.process(picture, small, { keyFrame: false, measureQuality: false })).rejects.toMatchObject({
         code: 'TRANSPORT',
         retryable: true,
       })
       await worker.ready(signal)
 
       expect(deaths).toHaveLength(1)
-      expect(
-        (await worker.encode(picture, small, { keyFrame: false, measureQuality: false })).stream.length,
-      ).toBeGreaterThan(32)
+      const job = await worker.process(picture, small, { keyFrame: false, measureQuality: false })
+      expect(streamOf(job).length).toBeGreaterThan(32)
     }))
 })

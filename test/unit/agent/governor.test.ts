@@ -141,7 +141,10 @@ describe('brake()', () => {
 function play(options: { ladder: Rung[]; leaseBps: number; seconds: number; factorAt: (second: number) => number }) {
   const { ladder, leaseBps, seconds, factorAt } = options
   const expectedBps = expectedBpsOf(ladder)
-  const governor = new Governor({ ladder, leaseBps }, 0, (configuration) => expectedBps(configuration))
+  const governor = new Governor({ ladder, leaseBps }, 0, {
+    expectedBps: (configuration) => expectedBps(configuration),
+    maxAlpha255: 255,
+  })
   const frames: Array<{ atMs: number; bits: number; configuration: Configuration }> = []
   for (let atMs = 0; atMs < seconds * 1000; atMs += 1000 / FRAME_RATE) {
     const configuration = governor.decide(atMs)

@@ -131,7 +131,11 @@ describe('Inbox', () => {
 describe('openFolderSink()', () => {
   test('keeps the newest files, also over a restart, and counts a broken disk as unsent', async () => {
     const path = join(folder, 'out')
-    const frame = (n: number) => ({ sequence: n, capturedWallMs: 1000 + n, stream: new Uint8Array([n]) })
+    const frame = (n: number) => ({
+      sequence: n,
+      capturedWallMs: 1000 + n,
+      result: { kind: 'stream' as const, stream: new Uint8Array([n]), frameKind: 'key' as const },
+    })
     const first = await openFolderSink(path, { maxFiles: 3 })
     for (let n = 0; n < 4; n++) expect(await first.send(frame(n))).toBe(true)
     const second = await openFolderSink(path, { maxFiles: 3 })

@@ -24,7 +24,7 @@ describe('SlotRecorder', () => {
     for (const latencyMs of [100, 100, 300])
       recorder.recordFrame({ configuration, bits: 1000, latencyMs, isSent: latencyMs < 200 })
     recorder.recordDropped(2)
-    recorder.recordQuality(30)
+    recorder.recordQuality({ kind: 'psnr', psnrDb: 30 })
     const counters = recorder.counters()
 
     expect(counters).toMatchObject({ frames: 3, bits: 3000, late: 1, unsent: 1, dropped: 2, psnrSum: 30, psnrCount: 1 })

@@ -14,6 +14,7 @@ import { floatTensor, type Tensor, toProto } from '@espalier/forge/graph/tensor'
 export interface NodeSpec {
   readonly op: string
   readonly name?: string
+  readonly domain?: string
   readonly inputs: readonly string[]
   readonly outputs: readonly string[]
   /** Whole numbers, lists of them, text; `{ float }` for a float. */
@@ -23,33 +24,42 @@ export interface NodeSpec {
 export interface GraphSpec {
   readonly nodes: readonly NodeSpec[]
   readonly weights?: Readonly<Record<string, Tensor>>
+  /** A negative dimension is one that the model leaves open. */
   readonly inputs: Readonly<Record<string, readonly number[]>>
+  /** Of inputs that are not float32, by ONNX's numbers. */
+  readonly types?: Readonly<Record<string, number>>
   readonly outputs: readonly string[]
   readonly opset?: number
 }
 
-const tensorType = (dims: readonly number[]) => ({
+const tensorType = (dims: readonly number[], elemType: number) => ({
   value: {
     case: 'tensorType' as const,
     value: {
-      elemType: 1,
-      shape: { dim: dims.map((dim) => ({ value: { case: 'dimValue' as const, value: BigInt(dim) } })) },
+      elemType,
+      shape: {
+        dim: dims.map((dim, i) => ({
+          value:
+            dim < 0 ? { case: 'dimParam' as const, value: `d${i}` } : { case: 'dimValue' as const, value: BigInt(dim) },
+        })),
+      },
     },
   },
 })
 
 /** A model file, as an exporter would write it. */
-export function buildModel({ nodes, weights = {}, inputs, outputs, opset = 17 }: GraphSpec): Uint8Array {
+export function buildModel({ nodes, weights = {}, inputs, types = {}, outputs, opset = 17 }: GraphSpec): Uint8Array {
   const model = create(ModelProtoSchema, {
     irVersion: 8n,
     producerName: 'test',
     opsetImport: [create(OperatorSetIdProtoSchema, { domain: '', version: BigInt(opset) })],
     graph: create(GraphProtoSchema, {
       name: 'graph',
-      node: nodes.map(({ op, name = '', inputs: from, outputs: to, attributes = {} }) =>
+      node: nodes.map(({ op, name = '', domain = '', inputs: from, outputs: to, attributes = {} }) =>
         create(NodeProtoSchema, {
           opType: op,
           name,
+          domain,
           input: [...from],
           output: [...to],
           attribute: Object.entries(attributes).map(([key, value]) => {
@@ -61,7 +71,7 @@ export function buildModel({ nodes, weights = {}, inputs, outputs, opset = 17 }:
       ),
       initializer: Object.entries(weights).map(([name, tensor]) => toProto(name, tensor)),
       input: Object.entries(inputs).map(([name, dims]) =>
-        create(ValueInfoProtoSchema, { name, type: tensorType(dims) as never }),
+        create(ValueInfoProtoSchema, { name, type: tensorType(dims, types[name] ?? 1) as never }),
       ),
       output: outputs.map((name) => create(ValueInfoProtoSchema, { name })),
     }),

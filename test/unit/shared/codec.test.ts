@@ -5,12 +5,12 @@ import { crc32 } from '@espalier/shared/codec/crc32'
 import { openFamilyCodec, padPicture } from '@espalier/shared/codec/open-codec'
 import { RansDecoder, RansEncoder } from '@espalier/shared/codec/rans'
 import { IntegrityError } from '@espalier/shared/errors'
-import { openFamily } from '@espalier/shared/manifest/open-family'
+import { openCodecFamily } from '@espalier/shared/manifest/narrow-family'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 
 const DIRECTORY = join(import.meta.dirname, '../../../models/kodo')
-const family = await openFamily(DIRECTORY)
+const family = await openCodecFamily(DIRECTORY)
 const context = await ContextModel.open(await family.readBlob(family.manifest.entropy))
 const codec = await openFamilyCodec(DIRECTORY, { threads: 1 })
 

@@ -3,13 +3,13 @@ import { readStream, writeStream } from '@espalier/shared/codec/container'
 import { ContextModel } from '@espalier/shared/codec/context-model'
 import { openFamilyCodec, quantise } from '@espalier/shared/codec/open-codec'
 import { RansDecoder, RansEncoder } from '@espalier/shared/codec/rans'
-import { openFamily } from '@espalier/shared/manifest/open-family'
+import { openCodecFamily } from '@espalier/shared/manifest/narrow-family'
 import { beforeAll, describe, expect, test } from 'vitest'
 
 const DIRECTORY = join(import.meta.dirname, '../../../models/kodo')
 
 describe('the family that ships', async () => {
-  const family = await openFamily(DIRECTORY)
+  const family = await openCodecFamily(DIRECTORY)
   const { golden, entropy, latent } = family.manifest
   const context = await ContextModel.open(await family.readBlob(entropy))
   const codec = await openFamilyCodec(DIRECTORY, { threads: 1 })

@@ -6,13 +6,13 @@ import { openFamilyCodec } from '@espalier/shared/codec/open-codec'
 import type { FrameReference, Picture } from '@espalier/shared/codec/picture-codec'
 import { psnrDb } from '@espalier/shared/codec/psnr'
 import { RansDecoder, RansEncoder } from '@espalier/shared/codec/rans'
-import { openFamily } from '@espalier/shared/manifest/open-family'
+import { openCodecFamily } from '@espalier/shared/manifest/narrow-family'
 import fc from 'fast-check'
 import sharp from 'sharp'
 import { describe, expect, test } from 'vitest'
 
 const ROOT = join(import.meta.dirname, '../../..')
-const family = await openFamily(join(ROOT, 'models/kodo'))
+const family = await openCodecFamily(join(ROOT, 'models/kodo'))
 const context = await ContextModel.open(await family.readBlob(family.manifest.entropy))
 const codec = await openFamilyCodec(join(ROOT, 'models/kodo'), { threads: 1 })
 const { channels } = family.manifest.latent
