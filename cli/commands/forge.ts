@@ -121,7 +121,7 @@ async function runSkip(
 export function registerForgeCommand(program: Command): void {
   const forge = program
     .command('forge')
-    .description('make variants of an ONNX model: fold, collapse, skip, prune; each is checked against the original')
+    .description('make smaller models of an ONNX model, and a family of them all: see docs/forge.md')
   const pass = (name: string, description: string): Command => passCommand(forge, name, description)
   forge
     .command('inspect')
