@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type { EnergyCounter } from '@espalier/agent/meter/energy-counter'
 import { defaultPowerModel } from '@espalier/agent/meter/power-model'
-import { type EnergyCounter, findRapl } from '@espalier/agent/meter/rapl'
+import { findRapl } from '@espalier/agent/meter/rapl'
 import { readBoard } from '@espalier/agent/meter/read-machine'
 import type { EnergyReader } from '@espalier/forge/measure/profile'
 

@@ -1,7 +1,7 @@
 import type { SlotId } from '@espalier/shared/ids'
 import type { EnergySource, Telemetry } from '@espalier/shared/messages/device'
+import type { EnergyCounter } from './energy-counter.ts'
 import type { PowerModel } from './power-model.ts'
-import type { EnergyCounter } from './rapl.ts'
 
 /** CPU seconds since boot, counting up. */
 export interface CpuUse {

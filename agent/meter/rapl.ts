@@ -1,30 +1,8 @@
-import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { StoreError } from '@espalier/shared/errors'
 import type { EnergySource } from '@espalier/shared/messages/device'
-
-/** Reading of system files; tests hand in one that fails as drivers do (EACCES, ENODATA, EIO). */
-export interface SystemFiles {
-  list(path: string): string[]
-  read(path: string): string
-}
-
-export const systemFiles: SystemFiles = {
-  list: (path) => readdirSync(path),
-  read: (path) => readFileSync(path, 'utf8'),
-}
-
-/** A sensor that counts energy. */
-export interface EnergyCounter {
-  readonly source: EnergySource
-  /** Relative half-width of the 95 % interval. */
-  readonly uncertainty: number
-  /**
-   * @returns Joules since the last reading; undefined when that cannot be known (first reading, counter was reset).
-   * @throws {StoreError} If the sensor cannot be read now. Never 0 J instead.
-   */
-  take(nowMs: number): number | undefined
-}
+import { type SystemFiles, systemFiles } from '../sensors/system-files.ts'
+import type { EnergyCounter } from './energy-counter.ts'
 
 /** Absent and unreadable are different: the second is worth an operator's attention. */
 export type RaplFinding =

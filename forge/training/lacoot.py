@@ -1,7 +1,7 @@
 """LaCoOT (Quetu et al., ICCV 2025, methods.md 5): take out the blocks that move their input least, in one shot.
 
-    python lacoot.py runs/classifiers/resnet.onnx        --tolerance 1 --data DIR   # as it was trained
-    python lacoot.py runs/classifiers/resnet-lacoot.onnx --tolerance 1 --data DIR   # trained under the regulariser
+    python lacoot.py runs/classifiers/resnet-lacoot.onnx --tolerance 1 --heal 6 --teacher runs/classifiers/resnet.onnx --data DIR
+    python lacoot.py runs/classifiers/resnet.onnx --tolerance 100 --blocks 3 --heal 6 --data DIR   # without the regulariser
 
 `espalier forge skip` ranks and removes, judged on the held-out pictures; nothing is trained after, unless --heal says for
 how many epochs. The regulariser is trained by `train_classifier.py --lacoot`. Ends in NAME-skip.onnx beside the model.
@@ -23,6 +23,7 @@ def main() -> None:
     arguments.add_argument("--tolerance", type=float, default=1.0, help="points of held-out accuracy that may go")
     arguments.add_argument("--blocks", type=int, help="at most so many")
     arguments.add_argument("--heal", type=int, default=0, help="epochs of fine-tuning after")
+    arguments.add_argument("--teacher", type=Path, help="of the fine-tuning; the model itself unless given")
     arguments.add_argument("--rate", type=float, default=0.03)
     arguments.add_argument("--data", type=Path, required=True)
     options = arguments.parse_args()
@@ -37,7 +38,7 @@ def main() -> None:
     result = {"name": name, "report": report["report"], "macs": [report["before"]["macs"], report["after"]["macs"]]}
     if options.heal:
         result["surgery"] = judge(cut, options.data)
-        finetune(cut, out, options.data, epochs=options.heal, rate=options.rate, teacher=options.model)
+        finetune(cut, out, options.data, epochs=options.heal, rate=options.rate, teacher=options.teacher or options.model)
     result |= judge(out, options.data)
     out.with_suffix(".summary.json").write_text(json.dumps(result, indent=2))
     print(json.dumps(result))

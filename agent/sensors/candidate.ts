@@ -1,0 +1,73 @@
+import type { EnergySource } from '@espalier/shared/messages/device'
+import type { EnergyCounter } from '../meter/energy-counter.ts'
+import type { CommandRunner } from './run-command.ts'
+import type { SystemFiles } from './system-files.ts'
+
+/** A sensor that says how much power flows now. */
+export interface PowerProbe {
+  readonly source: EnergySource
+  /** Relative half-width of the 95 % interval of its scale. */
+  readonly uncertainty: number
+  /** Watts by which it may be off beside that. */
+  readonly uncertaintyW?: number
+  /** How often to look: no faster than it measures anew, and rarely enough that looking costs little. */
+  readonly periodMs: number
+  /**
+   * @returns Watts.
+   * @throws {StoreError} If that cannot be known now; never 0 W instead.
+   */
+  read(): number | Promise<number>
+}
+
+/** What kinds of sources there are, the best first: what sees all of the board, and counts, before what does not. */
+export const PREFERENCES = [
+  'input-counter',
+  'plug',
+  'module-input',
+  'board-input',
+  'rail-sum',
+  'regulators',
+  'battery',
+  'package',
+] as const
+export type Preference = (typeof PREFERENCES)[number]
+
+/** A way of knowing the energy of this whole device. */
+export interface Candidate {
+  readonly preference: Preference
+  /** As in `source` of what it measures. */
+  readonly name: string
+  /** Rails that are counted, none inside another. */
+  readonly rails: readonly string[]
+  /** Watts when it was found; undefined where one reading does not tell. */
+  readonly watts: number | undefined
+  /** What one should know before believing it. */
+  readonly notes: readonly string[]
+  readonly measures:
+    | { readonly kind: 'power'; readonly probe: PowerProbe }
+    | { readonly kind: 'counter'; readonly counters: readonly EnergyCounter[] }
+}
+
+/** Something that is there and is not used. */
+export interface Refusal {
+  readonly name: string
+  /**
+   * `unreadable`: not allowed; `unavailable`: not now; `implausible`: reads nonsense; `inside`: part of what is counted
+   * already; `unused`: says nothing about the energy of the device.
+   */
+  readonly why: 'unreadable' | 'unavailable' | 'implausible' | 'inside' | 'unused'
+  readonly reason: string
+}
+
+export interface Finding {
+  readonly candidates: readonly Candidate[]
+  readonly refused: readonly Refusal[]
+}
+
+/** What finding needs; a test hands in others. */
+export interface SensorSurroundings {
+  /** Prefix of all paths, `/` on a real device. */
+  readonly root: string
+  readonly files: SystemFiles
+  readonly run: CommandRunner
+}

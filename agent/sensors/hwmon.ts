@@ -1,0 +1,85 @@
+import { join } from 'node:path'
+import { StoreError } from '@espalier/shared/errors'
+import { findText, isAbsent, listFolder, readNumber, type SystemFiles } from './system-files.ts'
+
+const ROOT = 'sys/class/hwmon'
+const LABELS = ['in1_label', 'in2_label', 'in3_label']
+
+interface Place {
+  readonly name: string
+  readonly path: string
+  /** Name and labels: what stays when the number in the path changes. */
+  readonly identity: string
+}
+
+function listPlaces(files: SystemFiles, root: string): Place[] {
+  const folder = join(root, ROOT)
+  return listFolder(files, folder).flatMap((entry) => {
+    const path = join(folder, entry)
+    const name = findText(files, join(path, 'name'))
+    if (name === undefined) return []
+    const labels = LABELS.map((label) => {
+      try {
+        return findText(files, join(path, label)) ?? ''
+      } catch {
+        return ''
+      }
+    })
+    return [{ name, path, identity: [name, ...labels].join('|') }]
+  })
+}
+
+/** A chip of /sys/class/hwmon. Its number may change when drivers come and go: it is then found again by its name. */
+export class HwmonChip {
+  readonly name: string
+  readonly #files: SystemFiles
+  readonly #root: string
+  readonly #identity: string
+  #path: string
+
+  constructor(files: SystemFiles, root: string, { name, path, identity }: Place) {
+    this.name = name
+    this.#files = files
+    this.#root = root
+    this.#path = path
+    this.#identity = identity
+  }
+
+  get path(): string {
+    return this.#path
+  }
+
+  /** @returns Undefined if the chip has no such file. @throws {StoreError} If the file is there and unreadable. */
+  find(file: string): string | undefined {
+    return findText(this.#files, join(this.#path, file))
+  }
+
+  /** @throws {StoreError} If the file, or the chip, is not there or cannot be read. */
+  readNumber(file: string): number {
+    try {
+      return readNumber(this.#files, join(this.#path, file))
+    } catch (error) {
+      if (!isAbsent(error)) throw error
+      this.#findAgain()
+      return readNumber(this.#files, join(this.#path, file))
+    }
+  }
+
+  #findAgain(): void {
+    const places = listPlaces(this.#files, this.#root).filter(({ identity }) => identity === this.#identity)
+    // Of two that look the same, nobody knows which one this was.
+    if (places.length !== 1)
+      throw new StoreError(
+        `Cannot find sensor "${this.name}" again: found ${places.length} chips of that name and labels, expected one`,
+        { retryable: true },
+      )
+    this.#path = places[0]!.path
+  }
+}
+
+/** The chips with one of these names, in the order of their numbers. */
+export function listHwmon(files: SystemFiles, root: string, names: readonly string[]): HwmonChip[] {
+  return listPlaces(files, root)
+    .filter(({ name }) => names.includes(name))
+    .map((place) => new HwmonChip(files, root, place))
+}

@@ -1,0 +1,32 @@
+import { join } from 'node:path'
+import type { Finding, Refusal, SensorSurroundings } from './candidate.ts'
+import { type Rail, totalOfRails } from './rail-total.ts'
+import { refuse } from './refuse.ts'
+import { findText, listFolder, readNumber } from './system-files.ts'
+
+const ROOT = 'sys/bus/i2c/drivers/ina3221x'
+/** Order differs between boards of one kind: only the name of a rail counts. */
+const CHANNELS = [0, 1, 2]
+
+/** Jetson with JetPack 4 and before: `ina3221x`, milliwatts by channel under an IIO device. */
+export function findIna3221x({ files, root }: SensorSurroundings): Finding {
+  const rails: Rail[] = []
+  const refused: Refusal[] = []
+  for (const chip of listFolder(files, join(root, ROOT)).filter((name) => /^\d+-[0-9a-f]{4}$/.test(name)))
+    for (const device of listFolder(files, join(root, ROOT, chip)).filter((name) => /^iio:device\d+$/.test(name)))
+      for (const channel of CHANNELS) {
+        const folder = join(root, ROOT, chip, device)
+        try {
+          const rail = findText(files, join(folder, `rail_name_${channel}`))
+          if (rail === undefined || rail === '' || rail === 'NC') continue
+          rails.push({ rail, read: () => readNumber(files, join(folder, `in_power${channel}_input`)) / 1000 })
+        } catch (error) {
+          refused.push(refuse(`ina3221x:${chip} channel ${channel}`, error))
+        }
+      }
+  const total = totalOfRails('ina3221x', rails)
+  return {
+    candidates: total.candidate === undefined ? [] : [total.candidate],
+    refused: [...refused, ...total.refused],
+  }
+}

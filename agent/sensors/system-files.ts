@@ -1,0 +1,77 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { StoreError } from '@espalier/shared/errors'
+
+/** Reading of system files; tests hand in one that fails as drivers do (EACCES, EAGAIN, ENODATA, EIO). */
+export interface SystemFiles {
+  list(path: string): string[]
+  read(path: string): string
+}
+
+export const systemFiles: SystemFiles = {
+  list: (path) => readdirSync(path),
+  read: (path) => readFileSync(path, 'utf8'),
+}
+
+/** The system's name for what went wrong, e.g. `EACCES`; of a StoreError, that of its cause. */
+export function errorCodeOf(error: unknown): string {
+  const { code } = (error instanceof StoreError ? error.cause : error) as { code?: string } & object
+  return code ?? 'unknown error'
+}
+
+/** Nothing there, as opposed to something that cannot be read. */
+export function isAbsent(error: unknown): boolean {
+  return ['ENOENT', 'ENOTDIR'].includes(errorCodeOf(error))
+}
+
+/**
+ * A file's text without what ends it: sysfs ends with a line break, the device tree with NUL.
+ *
+ * @throws {StoreError} If it cannot be read; `retryable` unless reading is not allowed. `errorCodeOf` tells why.
+ */
+export function readText(files: SystemFiles, path: string): string {
+  try {
+    return files.read(path).replace(/[\s\0]+$/, '')
+  } catch (cause) {
+    const code = errorCodeOf(cause)
+    throw new StoreError(`Cannot read sensor "${path}": found ${code}, expected text`, {
+      cause,
+      retryable: code !== 'EACCES' && code !== 'EPERM',
+    })
+  }
+}
+
+/** As `readText`; undefined where there is no such file. */
+export function findText(files: SystemFiles, path: string): string | undefined {
+  try {
+    return readText(files, path)
+  } catch (error) {
+    if (isAbsent(error)) return undefined
+    throw error
+  }
+}
+
+/**
+ * A number with or without a unit behind it ("32760 ma" of old drivers).
+ *
+ * @throws {StoreError} If it cannot be read or is no number.
+ */
+export function readNumber(files: SystemFiles, path: string): number {
+  const text = readText(files, path)
+  const value = Number(text.split(' ')[0])
+  if (text === '' || !Number.isFinite(value))
+    throw new StoreError(`Cannot read sensor "${path}": found "${text}", expected a number`, { retryable: true })
+  return value
+}
+
+/** Names in a folder, those with numbers in the order of their numbers; empty where there is no such folder. */
+export function listFolder(files: SystemFiles, path: string): string[] {
+  try {
+    return files.list(path).sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
+  } catch (error) {
+    if (isAbsent(error)) return []
+    throw new StoreError(`Cannot list "${path}": found ${errorCodeOf(error)}, expected a folder`, {
+      cause: error,
+      retryable: true,
+    })
+  }
+}
