@@ -22,9 +22,10 @@ export function runForge<Report>(words: readonly string[]): Promise<ForgeOutcome
         resolve({ outcome: 'done', report: JSON.parse(stdout) as Report })
         return
       }
-      const reason = stderr.split('\n').find((line) => line.includes('Cannot '))
-      if (reason === undefined) reject(error)
-      else resolve({ outcome: 'refused', reason: reason.slice(reason.indexOf('Cannot ')) })
+      // A bug shows its class and its stack; only our own errors begin like this.
+      const refusal = stderr.split('\n').find((line) => line.startsWith('espalier: Cannot '))
+      if (refusal === undefined) reject(error)
+      else resolve({ outcome: 'refused', reason: refusal.slice('espalier: '.length) })
     })
   })
 }

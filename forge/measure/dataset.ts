@@ -139,11 +139,11 @@ export async function judge(
   const n = dataset.feeds.length
   return {
     pictures: n,
-    accuracyPct: dataset.labels && (right / n) * 100,
-    loss: dataset.labels && loss / n,
+    accuracyPct: dataset.labels === undefined ? null : (right / n) * 100,
+    loss: dataset.labels === undefined ? null : loss / n,
     agreementPct: answers === undefined ? null : (agreed / n) * 100,
     answers: given,
-  } as Judgement
+  }
 }
 
 /**

@@ -1,7 +1,8 @@
 """LaCoOT (Quetu et al., ICCV 2025, methods.md 5): take out the blocks that move their input least, in one shot.
 
-    python lacoot.py runs/classifiers/resnet-lacoot.onnx --tolerance 1 --heal 6 --teacher runs/classifiers/resnet.onnx --data DIR
-    python lacoot.py runs/classifiers/resnet.onnx --tolerance 100 --blocks 3 --heal 6 --data DIR   # without the regulariser
+    python lacoot.py runs/classifiers/resnet-lacoot.onnx --tolerance 1 --data DIR   # nothing trained after
+    python lacoot.py runs/classifiers/resnet-lacoot.onnx --tolerance 100 --blocks 3 --heal 24 --teacher runs/classifiers/resnet.onnx --data DIR
+    python lacoot.py runs/classifiers/resnet.onnx --tolerance 100 --blocks 3 --heal 24 --data DIR   # without the regulariser
 
 `espalier forge skip` ranks and removes, judged on the held-out pictures; nothing is trained after, unless --heal says for
 how many epochs. The regulariser is trained by `train_classifier.py --lacoot`. Ends in NAME-skip.onnx beside the model.

@@ -92,6 +92,10 @@ beforeAll(async () => {
       .toFile(at(`pictures/${name}.png`))
     writeFileSync(at(`pictures/${name}.labels.txt`), Array.from({ length: rows }, (_, i) => i % 4).join('\n'))
   }
+  mkdirSync(at('unlabelled'))
+  await sharp({ create: { width: 20, height: 16, channels: 3, background: '#369' } })
+    .png()
+    .toFile(at('unlabelled/one.png'))
 })
 
 describe('espalier forge inspect', () => {
@@ -187,6 +191,13 @@ describe('espalier forge skip', () => {
     expect(found.after.macs).toBe(found.before.macs - 64 * 2 * 36 * 9)
     const kept = forge('skip', at('good.onnx'), ...data, '--tolerance', '-100')
     expect(kept.stdout).toMatch(/sum +\d+\.\d{4} .* put back/)
+  })
+
+  test('judges by agreement where nobody says what the pictures show', () => {
+    const pictures = ['--data', at('unlabelled'), '--calibration', '', '--held-out', '']
+    const { status, stdout, stderr } = forge('skip', at('good.onnx'), ...pictures, '--tolerance', '100')
+    expect(status, stderr).toBe(0)
+    expect(stdout).toContain('harm in points of agreement')
   })
 
   test('is refused where there is no block, with the reason', () => {
