@@ -27,8 +27,9 @@ export function changeSlot(solved: Solved, slot: number, options: OptionColumns)
     relaxer.relaxCell(cell, prices.mu, prices.nu)
     prices.lambda[site] = relaxer.lambda[site]!
   }
-  solved.bound += relaxedWorth(solved, site) - before.relaxed
-  solved.integerBound = solved.bound
+  solved.dual += relaxedWorth(solved, site) - before.relaxed
+  solved.bound = solved.dual
+  solved.integerBound = solved.dual
 
   const [first, last] = [siteStart[site]!, siteStart[site + 1]!]
   let [best, own, neighbour, to] = [Number.NEGATIVE_INFINITY, -1, -1, -1]

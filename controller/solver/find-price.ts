@@ -33,7 +33,7 @@ export interface PriceSearch {
 
 const MAX_STEPS = 200
 /** First step away from a price that was right a moment ago, and how it grows. */
-const WARM_STEP = 1.02
+const WARM_STEP = 1.01
 const GROWTH = 3
 
 /**

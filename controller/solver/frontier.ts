@@ -32,34 +32,27 @@ export function writeFrontier(
   const { rate, power, utility: worth, option } = frontier
   // Sorted by insertion: a slot has tens of options, and they are often in order of rate already.
   for (let i = from; i < to; i++) {
-    const r = rateBps[i]!
-    const u = utility[i]!
-    const p = powerMw[i]!
+    const [r, u, p] = [rateBps[i]!, utility[i]!, powerMw[i]!]
     let k = at + i - from
     for (; k > at; k--) {
-      const isAfter =
-        rate[k - 1]! < r || (rate[k - 1]! === r && (worth[k - 1]! > u || (worth[k - 1]! === u && power[k - 1]! <= p)))
-      if (isAfter) break
-      rate[k] = rate[k - 1]!
-      worth[k] = worth[k - 1]!
-      power[k] = power[k - 1]!
+      const j = from + option[k - 1]!
+      const less = rateBps[j]! - r || u - utility[j]! || powerMw[j]! - p
+      if (less <= 0) break
       option[k] = option[k - 1]!
     }
-    rate[k] = r
-    worth[k] = u
-    power[k] = p
     option[k] = i - from
   }
   let end = at
   for (let i = at; i < at + to - from; i++) {
+    const j = from + option[i]!
+    const [u, p] = [utility[j]!, powerMw[j]!]
     let isBeaten = false
-    for (let k = end - 1; k >= at && !isBeaten; k--) isBeaten = power[k]! <= power[i]! && worth[k]! >= worth[i]!
+    for (let k = end - 1; k >= at && !isBeaten; k--) isBeaten = power[k]! <= p && worth[k]! >= u
     if (isBeaten) continue
-    rate[end] = rate[i]!
-    worth[end] = worth[i]!
-    power[end] = power[i]!
-    option[end] = option[i]!
-    end++
+    rate[end] = rateBps[j]!
+    worth[end] = u
+    power[end] = p
+    option[end++] = option[i]!
   }
   return end - at
 }

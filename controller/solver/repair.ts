@@ -19,8 +19,8 @@ interface Moves {
 const MAX_ROUNDS = 100
 const MAX_FILLS = 12
 /** Pairs of moves are tried among this many, in fleets up to this size: there one jump is a visible share. */
-const PAIRED_MOVES = 192
-const MAX_PAIRED_SLOTS = 4096
+const PAIRED_MOVES = 128
+const MAX_PAIRED_SLOTS = 512
 const MAX_PAIRS = 32
 
 function placesOf(tables: Tables, row: Row): readonly [number, number] {

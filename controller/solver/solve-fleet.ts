@@ -17,6 +17,8 @@ export interface Solved {
   bound: number
   /** Lagrangian relaxation over whole choices: at most `bound`. */
   integerBound: number
+  /** The relaxation's dual function at `prices`: at least `bound`, and what changes of single slots are added to. */
+  dual: number
   readonly isFleetKept: boolean
 }
 
@@ -49,33 +51,36 @@ function mixSides({ tables, relaxer }: Pick<Solved, 'tables' | 'relaxer'>, { wit
   }
 }
 
-/** Best whole choices of all sites at the prices, and the bound that they prove. */
+/** Best whole choices of all sites at the prices, and the bounds that they prove. */
 function solveSites(
   { tables, siteSolver }: Pick<Solved, 'tables' | 'siteSolver'>,
   prices: Prices,
   choice: Int32Array,
-): number {
+): { dual: number; integerBound: number } {
   const { limits, siteStart, cellRate, isStuck, rate, power, utility, carbon } = tables
   const { mu, nu } = prices
-  let bound = (mu > 0 ? mu * limits.powerMw : 0) + (nu > 0 ? nu * limits.carbonUgPerH : 0)
+  let dual = (mu > 0 ? mu * limits.powerMw : 0) + (nu > 0 ? nu * limits.carbonUgPerH : 0)
+  let gained = 0
   for (let cell = 0; cell < cellRate.length; cell++) {
     const gamma = prices.gamma[cell]!
     let room = cellRate[cell]!
     const [first, last] = sitesOf(tables, cell)
     for (let s = first; s < last; s++) {
       if (isStuck[s] === 0) {
-        bound += siteSolver.solve(s, { mu, nu, gamma, lambda: prices.lambda[s]! }, choice).bound
+        const { relaxed, bound } = siteSolver.solve(s, { mu, nu, gamma, lambda: prices.lambda[s]! }, choice)
+        dual += relaxed
+        gained += relaxed - bound
         continue
       }
       for (let k = siteStart[s]!; k < siteStart[s + 1]!; k++) {
         const point = choice[k]!
         room -= rate[point]!
-        bound += utility[point]! - (mu + nu * carbon[k]!) * power[point]!
+        dual += utility[point]! - (mu + nu * carbon[k]!) * power[point]!
       }
     }
-    if (gamma > 0) bound += gamma * room
+    if (gamma > 0) dual += gamma * room
   }
-  return bound
+  return { dual, integerBound: dual - gained }
 }
 
 function raise(price: number, factor: number, limit: number, largest: () => number): number {
@@ -97,11 +102,22 @@ export function solveTables(tables: Tables, warm?: { readonly mu: number; readon
     const prices = { mu, nu, lambda: relaxer.lambda.slice(), gamma: relaxer.gamma.slice() }
     if (attempt === 0) mixSides({ tables, relaxer }, found)
     const choice = relaxer.taken.slice()
-    integerBound = Math.min(integerBound, solveSites({ tables, siteSolver }, prices, choice))
+    const bounds = solveSites({ tables, siteSolver }, prices, choice)
+    integerBound = Math.min(integerBound, bounds.integerBound)
     const ledger = new Ledger(tables, choice)
     const isFleetKept = repair(tables, siteSolver, prices, ledger, integerBound)
     if (isFleetKept || !found.isFeasible || attempt === RAISES.length - 1)
-      return { tables, relaxer, siteSolver, prices, ledger, bound: found.bound, integerBound, isFleetKept }
+      return {
+        tables,
+        relaxer,
+        siteSolver,
+        prices,
+        ledger,
+        bound: found.bound,
+        integerBound,
+        dual: bounds.dual,
+        isFleetKept,
+      }
   }
 }
 
