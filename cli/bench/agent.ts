@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -32,6 +32,13 @@ async function rssMegabytes(pid: number): Promise<number> {
   return (Number(match![1]) * 1024) / 1e6
 }
 
+/** Readings a second since it started, by its own newest telemetry: without a broker, that waits on disk. */
+async function readRateHz(dataDir: string): Promise<number> {
+  const spool = join(dataDir, 'spool')
+  const texts = await Promise.all((await readdir(spool)).sort().map((name) => readFile(join(spool, name), 'utf8')))
+  return Number([...texts.join('').matchAll(/"source":"ina3221:VDD_IN"[^}]*"rateHz":([\d.]+)/g)].at(-1)?.[1])
+}
+
 async function stop(child: ChildProcess): Promise<void> {
   const ended = new Promise((done) => child.once('exit', done))
   child.kill('SIGTERM')
@@ -60,7 +67,9 @@ async function watchControlProcess(clip: string, familyDir: string, sampleHz: nu
     const startMs = performance.now()
     await delay(WATCH_S * 1000)
     const seconds = (performance.now() - startMs) / 1000
-    return { sampleHz, cpuShare: ((await cpuSeconds(pid)) - before) / seconds, rssMB: await rssMegabytes(pid) }
+    const cpuShare = ((await cpuSeconds(pid)) - before) / seconds
+    const [rssMB, rateHz] = [await rssMegabytes(pid), await readRateHz(join(home, 'data'))]
+    return { sampleHz, rateHz, cpuShare, rssMB }
   } finally {
     await stop(child)
     await rm(home, { recursive: true, force: true })
@@ -93,6 +102,7 @@ export async function benchAgent({ clip, familyDir }: { clip: string; familyDir:
   const slow = await watchControlProcess(clip, familyDir, 0.1)
   const fast = await watchControlProcess(clip, familyDir, 100)
   const checks: Check[] = [
+    atLeast('readings a second, of 100 that were asked for', fast.rateHz, 90, 'Hz'),
     atMost('control process, RSS at 100 Hz', fast.rssMB, 80, 'MB'),
     atMost('control process, share of a core at 100 Hz', 100 * fast.cpuShare, 2, '%'),
     ...intervals.map(({ kind, windowS, sampleHz, coverage }) =>

@@ -24,7 +24,8 @@ async function look(candidate: Candidate) {
   await running
   if (knownMs === 0) return { readings, failures }
   const seconds = knownMs / 1000
-  const samplingW = samplingHalfWidth(readings, changes, varianceJ2) / seconds
+  // Rounded to microwatts: below that it is arithmetic, not the sensor.
+  const samplingW = Number((samplingHalfWidth(readings, changes, varianceJ2) / seconds).toFixed(6))
   return { watts: joules / seconds, samplingW, readings, failures }
 }
 
