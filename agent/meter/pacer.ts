@@ -23,7 +23,8 @@ export interface PacerOptions {
  */
 export class Pacer {
   readonly #options: PacerOptions
-  #costMs = 0
+  /** The first reading, of code that was never run, is no measure of those that follow: it counts like any other. */
+  #costMs = WAKE_MS
 
   constructor(options: PacerOptions) {
     this.#options = options
@@ -76,6 +77,6 @@ export class Pacer {
 
   #learn(tookMs: number): void {
     const costMs = (this.#options.isRemote === true ? 0 : tookMs) + WAKE_MS
-    this.#costMs = this.#costMs === 0 ? costMs : (1 - NEWEST) * this.#costMs + NEWEST * costMs
+    this.#costMs = (1 - NEWEST) * this.#costMs + NEWEST * costMs
   }
 }
