@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { ConfigError, describeError } from '@espalier/shared/errors'
 import { deviceIdSchema, siteIdSchema, slotIdSchema } from '@espalier/shared/ids'
 import { z } from 'zod'
+import { COUNTRIES } from './meter/carbon.ts'
+import { plugSchema } from './sensors/plug.ts'
 
 const sourceSchema = z.strictObject({
   kind: z.enum(['images', 'video']),
@@ -50,6 +52,21 @@ const powerSchema = z
     uncertainty: z.number().min(0).max(2).default(0.4),
   })
   .refine(({ idleW, fullW }) => fullW >= idleW, 'full-load watts are less than idle watts')
+
+const sensorsSchema = z.strictObject({
+  /** Prefix of system paths, for a copied tree. */
+  root: z.string().min(1).default('/'),
+  /** Power is sampled at most so often each second. */
+  sampleHz: z.number().positive().max(1000).default(100),
+  /** Share of one core that sampling may cost: it slows down rather than cost more. */
+  maxCpuShare: z.number().positive().max(1).default(0.01),
+  /** From the sum of a Raspberry Pi 5's regulators to the power of its board; absent: as published. */
+  pmic: z.strictObject({ slope: z.number().positive(), offsetW: z.number().min(0) }).optional(),
+  /** Smart plug that this device alone hangs on. */
+  plug: plugSchema.optional(),
+})
+
+const carbonSchema = z.union([z.number().min(0).max(5000), z.enum([...COUNTRIES, 'world'])])
 
 interface Setting<Key extends string, Schema extends z.ZodType> {
   readonly key: Key
@@ -155,6 +172,23 @@ export const SETTINGS = [
     unit: 'W',
     form: 'json',
     sentence: 'idleW and fullW of the board for the power model; without it, a table by board.',
+  }),
+  setting({
+    key: 'sensors',
+    schema: sensorsSchema.prefault({}),
+    fallback: {},
+    unit: 'object',
+    form: 'json',
+    sentence:
+      'How energy is measured: sampleHz, maxCpuShare, pmic (slope, offsetW), plug (kind, url, topic, channel), root of a copied tree.',
+  }),
+  setting({
+    key: 'carbon',
+    schema: carbonSchema,
+    fallback: 'world',
+    unit: 'g/kWh',
+    form: 'json',
+    sentence: 'Grams of CO2 equivalent for each kWh, or a country of the table by three letters ("DEU").',
   }),
   setting({
     key: 'qualityEveryFrames',

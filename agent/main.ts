@@ -13,10 +13,16 @@ import { Inbox, subscriptionsOf } from './link/inbox.ts'
 import { MqttLink } from './link/mqtt-link.ts'
 import { Outbox } from './link/outbox.ts'
 import type { Log } from './log.ts'
+import { carbonIntensity, gramsOfCarbon } from './meter/carbon.ts'
+import type { EnergyCounter } from './meter/energy-counter.ts'
 import { Meter } from './meter/meter.ts'
+import { openCounter } from './meter/open-counter.ts'
 import { defaultPowerModel } from './meter/power-model.ts'
-import { findRapl } from './meter/rapl.ts'
 import { readBoard, readDeviceCpuSeconds, readOwnCpuSeconds, readRssBytes } from './meter/read-machine.ts'
+import { type Choice, findSensors } from './sensors/find-sensors.ts'
+import { MachineWatch } from './sensors/machine-watch.ts'
+import { openPlug, type Plug } from './sensors/plug.ts'
+import { recordedCommands, runCommand } from './sensors/run-command.ts'
 import { type SystemFiles, systemFiles } from './sensors/system-files.ts'
 import { openSink } from './sink/open-sink.ts'
 import { defaultPlan } from './slot/default-plan.ts'
@@ -41,8 +47,6 @@ export interface AgentSurroundings {
   readonly clock: Clock
   /** In [0, 1). */
   readonly random: () => number
-  /** Prefix of system paths. */
-  readonly root: string
   readonly files: SystemFiles
   readonly workerPath: string
   /** CPU seconds of this process. */
@@ -54,7 +58,6 @@ export interface AgentSurroundings {
 const thisMachine: AgentSurroundings = {
   clock: systemClock,
   random: Math.random,
-  root: '/',
   files: systemFiles,
   workerPath: WORKER_PATH,
   readOwnCpuSeconds,
@@ -86,6 +89,10 @@ class Agent {
   readonly #outbox: Outbox
   readonly #inbox: Inbox
   #meter: Meter | undefined
+  #counter: EnergyCounter | undefined
+  #refused: Choice['refused'] = []
+  #machine: MachineWatch | undefined
+  #plug: Plug | undefined
   readonly #parts = new Map<SlotId, SlotParts>()
   #birth: Birth | undefined
   /** CPU of the device before this boot. */
@@ -150,6 +157,8 @@ class Agent {
       const link = this.#link.run(linkStopping.signal, () => this.#takeLeave())
       const work = [
         this.#tick(stopping.signal),
+        this.#machine!.run(stopping.signal),
+        ...(this.#counter === undefined ? [] : [this.#counter.run(stopping.signal)]),
         this.#bear(stopping.signal),
         ...[...this.#parts.values()].map(({ slot }) => slot.run(stopping.signal)),
       ]
@@ -169,29 +178,34 @@ class Agent {
         signal.removeEventListener('abort', stop)
       }
     } finally {
+      await this.#plug?.close()
       this.#spool.close()
     }
   }
 
   async #open(): Promise<void> {
-    const { clock, root, files } = this.#around
+    const { clock, random, files } = this.#around
+    const { root, pmic, plug, sampleHz, maxCpuShare } = this.#config.sensors
     const board = readBoard(root)
     this.#deviceCpuAtStart = this.#around.readDeviceCpuSeconds()
-    const rapl = findRapl(root, files)
+    const run = root === '/' ? runCommand : recordedCommands(files, root)
+    const surroundings = { root, files, run }
+    this.#machine = new MachineWatch(surroundings)
+    this.#plug = plug && openPlug(plug)
+    const { chosen, refused } = await findSensors(surroundings, { pmic, plug: this.#plug })
+    this.#refused = refused
+    this.#counter = chosen && openCounter(chosen, { clock, random, sampleHz, maxCpuShare })
     this.#meter = new Meter({
-      counters: rapl.kind === 'found' ? rapl.counters : [],
+      counter: () => this.#counter,
       model: this.#config.power ?? defaultPowerModel(board),
       cores: board.cores,
       slots: this.#config.slots.map(({ slot }) => slot),
-      startMs: clock.monotonicMs(),
+      clock,
       onSensor: ({ isReadable, message }) =>
-        this.#outbox.sendEvent({ kind: isReadable ? 'sensor-back' : 'sensor-lost', message }),
+        this.#outbox.sendEvent({ kind: isReadable ? 'sensor-back' : 'sensor-lost', message: message.slice(0, 1000) }),
     })
-    if (rapl.kind === 'unreadable')
-      this.#outbox.sendEvent({
-        kind: 'sensor-unreadable',
-        message: `Energy counters are there but unreadable; joules are modelled: ${rapl.reason}`.slice(0, 1000),
-      })
+    for (const { name, reason } of refused.filter(({ why }) => why === 'unreadable' || why === 'implausible'))
+      this.#outbox.sendEvent({ kind: 'sensor-unreadable', message: `${name}: ${reason}`.slice(0, 1000) })
     for (const slotConfig of this.#config.slots) this.#parts.set(slotConfig.slot, await this.#openSlot(slotConfig))
     for (const { supervisor } of this.#parts.values()) supervisor.start()
   }
@@ -251,7 +265,7 @@ class Agent {
     )
     if (speeds === undefined) return
     const { device, site, labels, threads } = this.#config
-    const { deviceClass, ...board } = readBoard(this.#around.root)
+    const { deviceClass, ...board } = readBoard(this.#config.sensors.root)
     this.#birth = {
       device,
       site,
@@ -260,6 +274,9 @@ class Agent {
       software: SOFTWARE,
       board,
       energy: this.#meter!.sources(),
+      sensorsRefused: this.#refused
+        .slice(0, 32)
+        .map(({ name, why, reason }) => ({ name: name.slice(0, 80), why, reason: reason.slice(0, 300) })),
       slots: [...this.#parts.values()].map(({ slot, family }, i) => ({
         slot: slot.config.slot,
         family: family.manifest.family,
@@ -340,7 +357,7 @@ class Agent {
   }
 
   #sample(): void {
-    this.#meter!.sample(this.#around.clock.monotonicMs(), {
+    this.#meter!.sample({
       slots: new Map([...this.#parts].map(([id, { supervisor }]) => [id, supervisor.cpuSeconds.slot])),
       self: this.#selfCpuSeconds(),
       device: this.#around.readDeviceCpuSeconds() - this.#deviceCpuAtStart,
@@ -351,8 +368,22 @@ class Agent {
     this.#sample()
     const meter = this.#meter!
     const parts = [...this.#parts]
+    const carbon = carbonIntensity(this.#config.carbon)
+    const baseline = meter.idle.current
     return {
-      energy: meter.telemetry(this.#around.clock.monotonicMs()),
+      energy: meter.telemetry(),
+      ...(this.#machine?.state === undefined ? {} : { machine: this.#machine.state }),
+      carbon: { ...carbon, grams: gramsOfCarbon(meter.mark().joules, carbon) },
+      ...(baseline === undefined
+        ? {}
+        : {
+            idle: {
+              source: baseline.source,
+              watts: baseline.watts,
+              halfWidthW: baseline.halfWidthW,
+              ageS: Math.max(0, (this.#around.clock.monotonicMs() - baseline.measuredAtMs) / 1000),
+            },
+          }),
       slots: parts.map(([id, { slot }]) => ({ ...slot.telemetry(), ...meter.slot(id) })),
       self: {
         rssBytes: this.#around.readRssBytes(),

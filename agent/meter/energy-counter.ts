@@ -1,27 +1,38 @@
 import type { EnergySource } from '@espalier/shared/messages/device'
 
-/** How well a counter knows what it counted, since it was opened. */
-export interface SamplingState {
-  /** Readings that were used. */
-  readonly samples: number
-  /** Square joules: what sampling leaves unknown of all joules that were taken so far. */
+/** What became of the time between two questions. Nothing is said of what is not settled yet: it comes next time. */
+export interface Taken {
+  /** Of `knownMs`. */
+  readonly joules: number
+  /** Time whose joules are known. */
+  readonly knownMs: number
+  /** Of `knownMs`, what readings cover closely; the rest was interpolated over late readings. */
+  readonly coveredMs: number
+  /** Time that nobody measured: an error state, never 0 J. */
+  readonly missingMs: number
+  /** Readings, and how many of them differed from the one before. */
+  readonly readings: number
+  readonly changes: number
+  /** Readings that failed. */
+  readonly failures: number
+  /** Square joules that sampling leaves unknown; 0 where the hardware counts. See power-integrator.ts. */
   readonly varianceJ2: number
-  /** Square joules: what is not settled yet at this moment, as the newest reading is held until the next one. */
-  readonly heldVarianceJ2: number
+  /** Why the newest reading failed; undefined if it did not. */
+  readonly failure: string | undefined
 }
 
-/** A sensor that counts energy. */
+/** A way of knowing how much energy went by, whoever integrates it. */
 export interface EnergyCounter {
   readonly source: EnergySource
   /** Relative half-width of the 95 % interval of the sensor's scale. Sampling comes on top. */
   readonly uncertainty: number
   /** Watts by which it may be off beside that, where a sensor is poor at low power. */
-  readonly uncertaintyW?: number
-  /** Absent: the hardware counts, nothing is lost between readings. */
-  readonly sampling?: () => SamplingState
-  /**
-   * @returns Joules since the last reading; undefined when that cannot be known (first reading, counter was reset).
-   * @throws {StoreError} If the sensor cannot be read now. Never 0 J instead.
-   */
-  take(nowMs: number): number | undefined
+  readonly uncertaintyW: number
+  /** Share of one core that looking at it costs now. */
+  readonly costShare: number
+  /** Forget what was before. */
+  begin(nowMs: number): void
+  take(nowMs: number): Taken
+  /** Look at it as often as it needs, until aborted. */
+  run(signal: AbortSignal): Promise<void>
 }

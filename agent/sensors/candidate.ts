@@ -1,22 +1,39 @@
 import type { EnergySource } from '@espalier/shared/messages/device'
-import type { EnergyCounter } from '../meter/energy-counter.ts'
 import type { CommandRunner } from './run-command.ts'
 import type { SystemFiles } from './system-files.ts'
 
-/** A sensor that says how much power flows now. */
-export interface PowerProbe {
+interface Probe {
   readonly source: EnergySource
   /** Relative half-width of the 95 % interval of its scale. */
   readonly uncertainty: number
-  /** Watts by which it may be off beside that. */
+  /** Watts by which it may be off beside that: resolution, and what it cannot see. */
   readonly uncertaintyW?: number
   /** How often to look: no faster than it measures anew, and rarely enough that looking costs little. */
   readonly periodMs: number
+  /** Another machine does the work: waiting for it costs nothing here. */
+  readonly isRemote?: boolean
+}
+
+/** A sensor that says how much power flows now. */
+export interface PowerProbe extends Probe {
   /**
    * @returns Watts.
    * @throws {StoreError} If that cannot be known now; never 0 W instead.
    */
   read(): number | Promise<number>
+}
+
+/** A sensor that counts. */
+export interface EnergyProbe extends Probe {
+  /** Reads at once, whenever asked; otherwise it is asked each period and answers later. */
+  readonly isLocal: boolean
+  /** Joules at which each counter starts again from zero; undefined: never. */
+  readonly rangesJ: readonly (number | undefined)[]
+  /**
+   * @returns Joules of counters that do not overlap, always as many.
+   * @throws {StoreError} If one of them cannot be known now; never 0 J instead.
+   */
+  read(): readonly number[] | Promise<readonly number[]>
 }
 
 /** What kinds of sources there are, the best first: what sees all of the board, and counts, before what does not. */
@@ -45,7 +62,7 @@ export interface Candidate {
   readonly notes: readonly string[]
   readonly measures:
     | { readonly kind: 'power'; readonly probe: PowerProbe }
-    | { readonly kind: 'counter'; readonly counters: readonly EnergyCounter[] }
+    | { readonly kind: 'energy'; readonly probe: EnergyProbe }
 }
 
 /** Something that is there and is not used. */
@@ -53,7 +70,7 @@ export interface Refusal {
   readonly name: string
   /**
    * `unreadable`: not allowed; `unavailable`: not now; `implausible`: reads nonsense; `inside`: part of what is counted
-   * already; `unused`: says nothing about the energy of the device.
+   * already; `unused`: says nothing about the energy of the device, or less than the chosen one.
    */
   readonly why: 'unreadable' | 'unavailable' | 'implausible' | 'inside' | 'unused'
   readonly reason: string

@@ -14,7 +14,7 @@ export const systemFiles: SystemFiles = {
 
 /** The system's name for what went wrong, e.g. `EACCES`; of a StoreError, that of its cause. */
 export function errorCodeOf(error: unknown): string {
-  const { code } = (error instanceof StoreError ? error.cause : error) as { code?: string } & object
+  const { code } = ((error instanceof StoreError ? error.cause : error) ?? {}) as { code?: string }
   return code ?? 'unknown error'
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ConfigError } from '@espalier/shared/errors'
 import type { Command } from 'commander'
+import { benchAgent } from '../bench/agent.ts'
 import { atMost, type Findings } from '../bench/checks.ts'
 import { benchCodec } from '../bench/codec.ts'
 import { benchForge } from '../bench/forge.ts'
@@ -32,6 +33,10 @@ const RESULTS_DIR = join(ROOT, 'docs/results')
 const BY_HAND = '<!-- Below this line by hand. -->'
 
 const BENCHES: Readonly<Record<string, Bench>> = {
+  async agent() {
+    return benchAgent({ clip: join(MODELS_DIR, 'clip'), familyDir: DEFAULT_FAMILY_DIR })
+  },
+
   async codec() {
     const kodak = join(DATA_DIR, 'kodak')
     if (!existsSync(kodak)) {

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
+import { registerAgentSensors } from './agent-sensors.ts'
 
 /** Run one of our programs in the foreground with its own arguments; this process ends as it does. */
 async function runProgram(specifier: string, args: readonly string[]): Promise<void> {
@@ -17,13 +18,15 @@ export function registerProgramCommands(program: Command): void {
     ['controller', 'the fleet program: broker, planner, API and page', '@espalier/controller/process'],
     ['agent', 'the device program; --help lists its settings', '@espalier/agent/process'],
   ] as const
-  for (const [name, description, specifier] of programs)
-    program
+  for (const [name, description, specifier] of programs) {
+    const command = program
       .command(name)
       .description(description)
       .usage('[--config file.json] [settings]')
       .helpOption(false)
       .allowUnknownOption()
       .argument('[settings...]')
-      .action((_settings, _options, command: Command) => runProgram(specifier, command.args))
+      .action((_settings, _options, each: Command) => runProgram(specifier, each.args))
+    if (name === 'agent') registerAgentSensors(command.helpCommand(false))
+  }
 }

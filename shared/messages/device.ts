@@ -35,6 +35,11 @@ export const birthSchema = z.object({
     memoryBytes: z.number().min(0),
   }),
   energy: z.array(energySourceSchema).max(32),
+  /** Sensors that are there and do not count, and why. */
+  sensorsRefused: z
+    .array(z.object({ name: z.string().max(80), why: z.string().max(20), reason: z.string().max(300) }))
+    .max(32)
+    .optional(),
   slots: z
     .array(
       z.object({
@@ -94,8 +99,47 @@ export const telemetrySchema = z.object({
       coverage: z.number().min(0).max(1),
       /** Mean readings a second. */
       rateHz: z.number().min(0),
+      /** Of `uncertainty`, what sampling leaves unknown: half-width in joules. */
+      samplingJ: z.number().min(0).optional(),
+      /** Readings that failed. */
+      failures: z.int().min(0).optional(),
+      /** Share of one core that looking at the sensor costs now. */
+      costShare: z.number().min(0).optional(),
     }),
   ),
+  /** What the device draws with nothing to do, as measured by `source`, and how long ago. */
+  idle: z
+    .object({
+      source: z.string().max(80),
+      watts: z.number(),
+      halfWidthW: z.number().min(0),
+      ageS: z.number().min(0),
+    })
+    .optional(),
+  /** What joules and latencies must be read with. */
+  machine: z
+    .object({
+      /** By thermal zone; one that cannot be read is absent. */
+      celsius: z.record(z.string().max(40), z.number()),
+      /** By group of cores, and `gpu`. */
+      clocksMhz: z.record(z.string().max(40), z.number().min(0)),
+      throttledNow: z.array(z.string().max(40)).max(16),
+      throttledPast: z.array(z.string().max(40)).max(16),
+      /** Over-current events since the machine started. */
+      throttleEvents: z.record(z.string().max(40), z.number().min(0)),
+      /** As the power manager names it: it caps clocks, not watts. */
+      powerMode: z.string().max(40).optional(),
+    })
+    .optional(),
+  /** Grams of CO2 equivalent of all joules, and at which intensity. */
+  carbon: z
+    .object({
+      grams: z.number().min(0),
+      gramsPerKwh: z.number().min(0),
+      source: z.string().max(80),
+      year: z.int().optional(),
+    })
+    .optional(),
   slots: z.array(
     z.object({
       slot: slotIdSchema,

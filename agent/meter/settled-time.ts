@@ -1,0 +1,71 @@
+import type { Taken } from './energy-counter.ts'
+
+const NOTHING = {
+  joules: 0,
+  knownMs: 0,
+  coveredMs: 0,
+  missingMs: 0,
+  readings: 0,
+  changes: 0,
+  failures: 0,
+  varianceJ2: 0,
+}
+
+/** Which joules belong to which time: every moment is booked once, as known or as missing. */
+export class SettledTime {
+  #untilMs: number
+  #sum = { ...NOTHING }
+  #failure: string | undefined
+
+  constructor(startMs: number) {
+    this.#untilMs = startMs
+  }
+
+  /** What lies before counts no more. */
+  begin(nowMs: number): void {
+    this.#untilMs = nowMs
+    this.#sum = { ...NOTHING }
+  }
+
+  /** Joules of a span that is known. What of it was booked before is left out in proportion. */
+  know(span: { fromMs: number; untilMs: number; joules: number; varianceJ2?: number; isCovered?: boolean }): void {
+    const { fromMs, untilMs, joules, varianceJ2 = 0, isCovered = true } = span
+    if (untilMs <= this.#untilMs) return
+    this.miss(fromMs)
+    const knownMs = untilMs - Math.max(fromMs, this.#untilMs)
+    const share = knownMs / (untilMs - fromMs)
+    this.#sum.joules += joules * share
+    this.#sum.varianceJ2 += varianceJ2 * share
+    this.#sum.knownMs += knownMs
+    if (isCovered) this.#sum.coveredMs += knownMs
+    this.#untilMs = untilMs
+  }
+
+  /** Nobody knows what happened until then. */
+  miss(untilMs: number): void {
+    this.#sum.missingMs += Math.max(0, untilMs - this.#untilMs)
+    this.#untilMs = Math.max(this.#untilMs, untilMs)
+  }
+
+  /** Square joules found for spans that were booked already. */
+  doubt(varianceJ2: number): void {
+    this.#sum.varianceJ2 += varianceJ2
+  }
+
+  read({ isChange }: { isChange: boolean }): void {
+    this.#sum.readings++
+    if (isChange) this.#sum.changes++
+    this.#failure = undefined
+  }
+
+  fail(reason: string): void {
+    this.#sum.failures++
+    this.#failure = reason
+  }
+
+  take(): Taken {
+    const taken = { ...this.#sum, failure: this.#failure }
+    this.#sum = { ...NOTHING }
+    return taken
+  }
+}
