@@ -3,6 +3,7 @@ import { formatPower, formatRate, parsePower, parseRate } from '@espalier/shared
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { z } from 'zod'
 import { callApi, getBudgets, getDevices } from '../fleet-api.ts'
+import { planFile, printInstanceSchema } from './plan-file.ts'
 
 interface FleetOptions {
   readonly api: string
@@ -19,6 +20,7 @@ const whySchema = z.object({
         chosen: z.string(),
         runnerUp: z.string().optional(),
         binding: z.string(),
+        bindings: z.array(z.string()).optional(),
         price: z.string(),
         predicted: z.object({ rateBps: z.number(), powerW: z.number(), latencyMs: z.number(), psnrDb: z.number() }),
         plan: z.object({ gap: z.number() }),
@@ -142,7 +144,7 @@ async function showWhy(device: string, options: FleetOptions): Promise<void> {
                 `${device}/${slot}`,
                 `  chosen     ${why.chosen}`,
                 `  runner-up  ${why.runnerUp ?? NONE}`,
-                `  held by    ${why.binding}`,
+                `  held by    ${(why.bindings?.length ? why.bindings : [why.binding]).join(', ')}`,
                 `  price      ${why.price}`,
                 `  predicted  ${formatRate(why.predicted.rateBps)}, ${formatPower(why.predicted.powerW)}, ${why.predicted.latencyMs.toFixed(0)} ms, ${why.predicted.psnrDb.toFixed(1)} dB`,
                 `  gap        ${(100 * why.plan.gap).toFixed(2)} % of the whole plan`,
@@ -215,8 +217,13 @@ export function registerFleetCommands(program: Command): void {
     .description('what every device runs and costs')
     .action((options: FleetOptions) => showDevices(options))
   withApi(program.command('plan'))
-    .description('the present plan, its prices and its gap')
-    .action((options: FleetOptions) => showPlan(options))
+    .description('the present plan of a controller, its prices and its gap; or the plan of a fleet in a file')
+    .argument('[instance]', 'a JSON file as in docs/planner.md: solved here, no controller is asked')
+    .option('--schema', 'print the JSON Schema of such a file')
+    .action((instance: string | undefined, options: FleetOptions & { readonly schema?: true }) => {
+      if (options.schema) return printInstanceSchema()
+      return instance === undefined ? showPlan(options) : planFile(instance, options)
+    })
   withApi(program.command('why'))
     .description('why a device runs what it runs')
     .argument('<device>')

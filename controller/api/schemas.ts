@@ -110,6 +110,8 @@ const rowSchema = z.object({
 export const planSchema = z.object({
   value: z.number(),
   bound: z.number(),
+  /** Over whole choices; at most `bound`. */
+  integerBound: z.number(),
   gap: z.number(),
   sites: z.array(rowSchema.extend({ site: z.string(), lambda: z.number() })),
   power: rowSchema.extend({ mu: z.number() }).optional(),

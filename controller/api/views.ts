@@ -103,6 +103,7 @@ export function viewPlan(plan: Plan): PlanView {
   return {
     value: plan.value,
     bound: plan.bound,
+    integerBound: plan.integerBound,
     gap: plan.gap,
     sites: [...plan.sites].map(([site, row]) => ({ site, ...row })),
     ...(plan.power === undefined ? {} : { power: plan.power }),

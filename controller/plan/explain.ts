@@ -1,3 +1,4 @@
+import { chooseByPrice } from '@espalier/shared/ladder/choose-by-price'
 import { z } from 'zod'
 import type { SlotBirth } from './catalogue.ts'
 import { type Option, utilityPerDb } from './option.ts'
@@ -9,6 +10,8 @@ export const explanationSchema = z.object({
   runnerUp: z.string().optional(),
   /** What keeps the slot from its best configuration: `uplink site:<id>`, `power fleet`, `deadline`, `floor` or `none`. */
   binding: z.string(),
+  /** All that has a price here, the one above first; absent in decisions from before it was kept. */
+  bindings: z.array(z.string()).optional(),
   /** Utility per bit/s of the site, and per watt of the fleet. */
   lambda: z.number(),
   mu: z.number(),
@@ -61,6 +64,11 @@ function findBinding(
   return 'none'
 }
 
+function listBindings(site: string, binding: string, { lambda, mu }: Prices): string[] {
+  const priced = [...(lambda > 0 ? [`uplink site:${site}`] : []), ...(mu > 0 ? ['power fleet'] : [])]
+  return binding === 'none' ? [] : [...new Set([binding, ...priced])]
+}
+
 function describePrice(binding: string, chosen: Option, slot: SlotBirth, { lambda, mu }: Prices): string {
   const perDb = utilityPerDb(chosen.prediction.psnrDb, chosen.configuration.frameRate, slot)
   const worth = (utility: number) =>
@@ -90,13 +98,14 @@ export function explain(
   plan: Explanation['plan'],
 ): Explanation {
   const others = allowed.filter(({ id }) => id !== chosen.id)
-  const runnerUp = best(others, (o) => o.utility - prices.lambda * o.rateBps - prices.mu * o.powerMw)
+  const runnerUp = others.length === 0 ? undefined : chooseByPrice(others, prices)
   const binding = findBinding(slot.site, chosen, options, allowed, prices, room)
   const { rateBps, powerW, latencyS, psnrDb } = chosen.prediction
   return {
     chosen: chosen.id,
     ...(runnerUp === undefined ? {} : { runnerUp: runnerUp.id }),
     binding,
+    bindings: listBindings(slot.site, binding, prices),
     lambda: prices.lambda / 1e6,
     mu: prices.mu / 1e3,
     price: describePrice(binding, chosen, slot.birth, prices),

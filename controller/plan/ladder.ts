@@ -1,6 +1,7 @@
+import { compareIds } from '@espalier/shared/ladder/compare-ids'
+import { upperHull } from '@espalier/shared/ladder/upper-hull'
 import type { Rung } from '@espalier/shared/messages/controller'
 import type { Option } from './option.ts'
-import { compareIds, upperHull } from './site.ts'
 
 const MAX_RUNGS = 12
 

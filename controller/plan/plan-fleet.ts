@@ -55,6 +55,8 @@ export interface Plan {
   /** Utility; staying bonuses included in all three. */
   readonly value: number
   readonly bound: number
+  /** What no plan of whole choices can exceed: at most `bound`. */
+  readonly integerBound: number
   /** (bound - value) / bound. */
   readonly gap: number
   readonly alarms: readonly Alarm[]
@@ -275,6 +277,7 @@ export function planFleet(input: PlanInput): Plan {
     sites,
     power: powerRow && { ...powerRow, mu: solution.mu / 1e3 },
     ...totals,
+    integerBound: Math.min(bound, Math.max(solution.integerBound / 1e6, value)),
     alarms: listAlarms(slots, solution, input, sites),
   }
 }

@@ -1,98 +1,88 @@
-import type { Problem, Solution } from './problem.ts'
-import { repair } from './repair.ts'
-import { isFeasible, makeSite, relaxSite, type Site, type SiteRelaxation } from './site.ts'
+import { compareIds } from '@espalier/shared/ladder/compare-ids'
+import type { FleetColumns } from '../solver/columns.ts'
+import { solveFleet } from '../solver/solve-fleet.ts'
+import type { Gateway, Problem, Solution } from './problem.ts'
 
-interface Sweep {
-  readonly mu: number
-  readonly relaxations: readonly SiteRelaxation[]
-  readonly powerMw: number
-  /** The dual function: an upper bound at any mu >= 0. */
-  readonly dual: number
+interface Columns extends FleetColumns {
+  /** Position in the problem of each column's slot. */
+  readonly slotOrder: readonly number[]
+  /** For each column's slot, position in its `choices` of each option. */
+  readonly optionOrder: readonly (readonly number[])[]
+  readonly siteIds: readonly string[]
+  readonly gatewayIds: readonly string[]
 }
 
-const MAX_SWEEPS = 100
-/** Relative distance of the tangents' lower bound from the dual at which the price is taken as found. */
-const TOLERANCE = 1e-10
+const orderById = <T>(items: readonly T[], id: (item: T) => string): number[] =>
+  items.map((_, i) => i).sort((a, b) => compareIds(id(items[a]!), id(items[b]!)))
 
-function sweep(sites: readonly Site[], mu: number, limitMw: number): Sweep {
-  const relaxations = sites.map((site) => relaxSite(site, mu))
-  const powerMw = relaxations.reduce((sum, r) => sum + r.powerMw, 0)
-  const value = relaxations.reduce((sum, r) => sum + r.value, 0)
-  // 0 * Infinity is not 0.
-  return { mu, relaxations, powerMw, dual: mu === 0 ? value : value + mu * limitMw }
-}
-
-/** A price at which power outweighs any utility. */
-function largestPrice(problem: Problem): number {
-  let [least, most] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
-  for (const { choices } of problem.slots)
-    for (const { utility } of choices) {
-      least = Math.min(least, utility)
-      most = Math.max(most, utility)
+/** Everything in order of id: the plan does not depend on the order in which devices were heard of. */
+function toColumns(problem: Problem): Columns {
+  const { slots, siteRateBps, gateways = new Map<string, Gateway>(), fleetPowerMw, fleetCarbonUgPerH } = problem
+  const slotOrder = orderById(slots, ({ key }) => key)
+  const siteIds = [...new Set(slots.map(({ site }) => site))].sort(compareIds)
+  const gatewayIds = [...gateways.keys()].sort(compareIds)
+  const siteAt = new Map(siteIds.map((site, s) => [site, s]))
+  const optionOrder = slotOrder.map((i) => orderById(slots[i]!.choices, ({ id }) => id))
+  const start = new Int32Array(slots.length + 1)
+  for (const [k, options] of optionOrder.entries()) start[k + 1] = start[k]! + options.length
+  const column = (): Float64Array => new Float64Array(start[slots.length]!)
+  const [rateBps, powerMw, utility] = [column(), column(), column()]
+  for (const [k, options] of optionOrder.entries())
+    for (const [j, at] of options.entries()) {
+      const choice = slots[slotOrder[k]!]!.choices[at]!
+      rateBps[start[k]! + j] = choice.rateBps
+      powerMw[start[k]! + j] = choice.powerMw
+      utility[start[k]! + j] = choice.utility
     }
-  return 16 * (most - least + 1)
-}
-
-/**
- * Minimise the dual over the fleet price by intersecting the tangents on both sides of the limit: the dual is
- * convex and piecewise linear, so this ends, usually within a dozen sweeps.
- *
- * @returns The sweep at the price on the side that keeps the limit, and the least dual that was seen.
- */
-function findFleetPrice(sites: readonly Site[], limitMw: number, largest: number): { final: Sweep; bound: number } {
-  let over = sweep(sites, 0, limitMw)
-  if (over.powerMw <= limitMw) return { final: over, bound: over.dual }
-  let within = sweep(sites, largest, limitMw)
-  let bound = Math.min(over.dual, within.dual)
-  if (within.powerMw > limitMw) return { final: within, bound }
-  for (let sweeps = 0; sweeps < MAX_SWEEPS; sweeps++) {
-    const [fall, rise] = [limitMw - over.powerMw, limitMw - within.powerMw]
-    const mu = (within.dual - rise * within.mu - over.dual + fall * over.mu) / (fall - rise)
-    if (!(mu > over.mu && mu < within.mu)) break
-    const tangentBound = over.dual + fall * (mu - over.mu)
-    const middle = sweep(sites, mu, limitMw)
-    bound = Math.min(bound, middle.dual)
-    if (middle.powerMw > limitMw) over = middle
-    else within = middle
-    if (middle.dual - tangentBound <= TOLERANCE * Math.max(1, Math.abs(middle.dual))) break
+  const gatewayOf = new Int32Array(siteIds.length).fill(-1)
+  for (const [g, id] of gatewayIds.entries())
+    for (const site of gateways.get(id)!.sites) if (siteAt.has(site)) gatewayOf[siteAt.get(site)!] = g
+  return {
+    slotOrder,
+    optionOrder,
+    siteIds,
+    gatewayIds,
+    siteOf: Int32Array.from(slotOrder, (i) => siteAt.get(slots[i]!.site)!),
+    start,
+    rateBps,
+    powerMw,
+    utility,
+    carbonGPerKwh: Float64Array.from(slotOrder, (i) => slots[i]!.carbonGPerKwh ?? 0),
+    limits: {
+      siteRateBps: Float64Array.from(siteIds, (site) => siteRateBps.get(site) ?? Number.POSITIVE_INFINITY),
+      gatewayOf,
+      gatewayRateBps: Float64Array.from(gatewayIds, (id) => gateways.get(id)!.rateBps),
+      powerMw: fleetPowerMw ?? Number.POSITIVE_INFINITY,
+      carbonUgPerH: fleetCarbonUgPerH ?? Number.POSITIVE_INFINITY,
+    },
   }
-  return { final: within, bound }
 }
 
 /**
- * Choose one configuration for each slot: nested Lagrangian relaxation (a fleet price outside, an exact multiple-choice
- * knapsack relaxation for each site inside), then integer repair. The relaxation's optimum comes with the answer as
- * its certificate. Deterministic.
+ * Choose one configuration for each slot. Pure and deterministic; see the solver's own description.
  *
- * @see docs/controller.md
+ * @param warm Prices of the plan before.
+ * @see docs/planner.md
  */
-export function solve(problem: Problem): Solution {
-  const bySite = new Map<string, number[]>()
-  for (const [position, { site }] of problem.slots.entries()) bySite.set(site, [...(bySite.get(site) ?? []), position])
-  const sites = [...bySite].map(([id, positions]) =>
-    makeSite(
-      id,
-      positions,
-      positions.map((p) => problem.slots[p]!),
-      problem.siteRateBps.get(id) ?? Number.POSITIVE_INFINITY,
-    ),
-  )
-  const limitMw = problem.fleetPowerMw ?? Number.POSITIVE_INFINITY
-  const { final, bound } = findFleetPrice(sites, limitMw, largestPrice(problem))
+export function solve(problem: Problem, warm?: Pick<Solution, 'mu' | 'nu'>): Solution {
+  const columns = toColumns(problem)
+  const { siteIds, gatewayIds } = columns
+  const { choice, prices, ...solution } = solveFleet(columns, warm)
   const chosen: number[] = Array.from({ length: problem.slots.length }, () => 0)
-  for (const [s, site] of sites.entries())
-    for (const [i, position] of site.positions.entries()) chosen[position] = final.relaxations[s]!.chosen[i]!
-  const { isPowerKept } = repair(problem, sites, chosen, limitMw)
-  const lambda = new Map<string, number>()
-  for (const [s, site] of sites.entries())
-    if (site.capacityBps !== Number.POSITIVE_INFINITY) lambda.set(site.id, final.relaxations[s]!.lambda)
+  for (const [k, i] of columns.slotOrder.entries()) chosen[i] = columns.optionOrder[k]![choice[k]!]!
+  const isLimited = (site: string): boolean => problem.siteRateBps.has(site)
+  const stuckGateways = solution.stuckGateways.map((g) => gatewayIds[g]!)
   return {
     chosen,
-    value: chosen.reduce((sum, c, i) => sum + problem.slots[i]!.choices[c]!.utility, 0),
-    bound,
-    lambda,
-    mu: isPowerKept ? final.mu : 0,
-    infeasibleSites: sites.filter((site) => !isFeasible(site)).map(({ id }) => id),
-    isPowerInfeasible: !isPowerKept,
+    value: solution.value,
+    bound: solution.bound,
+    integerBound: solution.integerBound,
+    lambda: new Map(siteIds.flatMap((site, s) => (isLimited(site) ? [[site, prices.lambda[s]!] as const] : []))),
+    gamma: new Map(gatewayIds.map((id, g) => [id, prices.gamma[g]!] as const)),
+    mu: solution.isFleetKept ? prices.mu : 0,
+    nu: solution.isFleetKept ? prices.nu : 0,
+    infeasibleSites: solution.stuckSites.map((s) => siteIds[s]!),
+    infeasibleGateways: stuckGateways,
+    isPowerInfeasible: !solution.isFleetKept,
   }
 }

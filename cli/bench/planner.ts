@@ -1,0 +1,234 @@
+import { changeSlot } from '@espalier/controller/solver/change-slot'
+import type { FleetColumns } from '@espalier/controller/solver/columns'
+import { findFleetPrices } from '@espalier/controller/solver/fleet-price'
+import { Relaxer } from '@espalier/controller/solver/relax'
+import { type Solved, solveTables } from '@espalier/controller/solver/solve-fleet'
+import { makeTables } from '@espalier/controller/solver/tables'
+import { startProgress } from '../progress.ts'
+import { atLeast, atMost, type Check, type Findings } from './checks.ts'
+import { formatLp } from './lp-text.ts'
+import { makeSampleFleet, seededRandom } from './sample-fleet.ts'
+
+const SEEDS = 20
+const SIZES = [100, 1000, 10_000, 100_000]
+const PER_SITE = 50
+/** Warm: every uplink and the fleet's power move by up to so much since the plan before. */
+const DRIFT = 0.02
+const TIMED_RUNS = 7
+/** The first runs are compiled while they run; a controller has been running for a while. */
+const UNTIMED_RUNS = 3
+const CHANGES = 2000
+
+interface SizeResult {
+  readonly slots: number
+  readonly seeds: number
+  readonly meanGapPct: number
+  readonly maxGapPct: number
+  readonly meanIntegerGapPct: number
+  readonly violations: number
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >>> 1]!
+}
+
+function time<T>(run: () => T): { ms: number; result: T } {
+  const from = performance.now()
+  const result = run()
+  return { ms: performance.now() - from, result }
+}
+
+/** Limits that a plan exceeds, counted from the columns alone. */
+function countViolations({ limits, siteOf, ...columns }: FleetColumns, { tables, ledger }: Solved): number {
+  const rates = new Float64Array(limits.siteRateBps.length)
+  let powerMw = 0
+  for (let k = 0; k < ledger.choice.length; k++) {
+    const slot = tables.slotAt[k]!
+    const at = columns.start[slot]! + tables.option[ledger.choice[k]!]!
+    rates[siteOf[slot]!]! += columns.rateBps[at]!
+    powerMw += columns.powerMw[at]!
+  }
+  return rates.filter((rate, s) => rate > limits.siteRateBps[s]!).length + (powerMw > limits.powerMw ? 1 : 0)
+}
+
+function measureSize(slots: number, onSeed: () => void): SizeResult {
+  const gaps: number[] = []
+  const integerGaps: number[] = []
+  let violations = 0
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    const fleet = makeSampleFleet({ slots, perSite: PER_SITE, seed })
+    const solved = solveTables(makeTables(fleet))
+    gaps.push((100 * (solved.bound - solved.ledger.value)) / solved.bound)
+    integerGaps.push((100 * (solved.integerBound - solved.ledger.value)) / solved.bound)
+    violations += countViolations(fleet, solved)
+    onSeed()
+  }
+  const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length
+  return {
+    slots,
+    seeds: SEEDS,
+    meanGapPct: mean(gaps),
+    maxGapPct: Math.max(...gaps),
+    meanIntegerGapPct: mean(integerGaps),
+    violations,
+  }
+}
+
+/** Every limit of a fleet a little off. */
+function drift(fleet: FleetColumns, seed: number): FleetColumns {
+  const random = seededRandom(seed)
+  const move = (limit: number) => Math.floor(limit * (1 + DRIFT * (2 * random() - 1)))
+  const { siteRateBps, powerMw } = fleet.limits
+  return { ...fleet, limits: { ...fleet.limits, siteRateBps: siteRateBps.map(move), powerMw: move(powerMw) } }
+}
+
+/** Cold: from columns to plan. Warm: limits moved, prices and pruned tables of before at hand. */
+function measureSpeed(slots: number) {
+  const cold: number[] = []
+  const warm: number[] = []
+  for (let run = 1 - UNTIMED_RUNS; run <= TIMED_RUNS; run++) {
+    const fleet = makeSampleFleet({ slots, perSite: PER_SITE, seed: run + UNTIMED_RUNS })
+    const first = time(() => solveTables(makeTables(fleet)))
+    cold.push(first.ms)
+    const { siteRateBps, powerMw } = drift(fleet, run).limits
+    const { tables, prices } = first.result
+    const limits = { ...tables.limits, siteRateBps, powerMw }
+    const moved = { ...tables, limits, siteRate: Float64Array.from(tables.siteAt, (s) => siteRateBps[s]!) }
+    warm.push(time(() => solveTables(moved, prices)).ms)
+  }
+  const timed = (all: number[]) => median(all.slice(UNTIMED_RUNS))
+  return { slots, coldMs: timed(cold), warmMs: timed(warm) }
+}
+
+/** One slot's rates rise or fall by a tenth, again and again, in one fleet. */
+function measureChanges() {
+  const fleet = makeSampleFleet({ slots: 10_000, perSite: PER_SITE, seed: 1 })
+  let solved = solveTables(makeTables(fleet))
+  const random = seededRandom(2)
+  const spent: number[] = []
+  let [moved, resolved] = [0, 0]
+  for (let i = 0; i < CHANGES; i++) {
+    const slot = Math.floor(random() * fleet.siteOf.length)
+    const factor = random() < 0.5 ? 1.1 : 1 / 1.1
+    const of = (column: Float64Array) => column.slice(fleet.start[slot]!, fleet.start[slot + 1]!)
+    const options = {
+      rateBps: of(fleet.rateBps).map((rate) => Math.ceil(rate * factor)),
+      powerMw: of(fleet.powerMw),
+      utility: of(fleet.utility),
+    }
+    const { ms, result } = time(() => changeSlot(solved, slot, options))
+    spent.push(ms)
+    if (result === undefined) {
+      resolved++
+      solved = solveTables(solved.tables, solved.prices)
+    } else moved += result.length
+  }
+  const gapPct = (100 * (solved.bound - solved.ledger.value)) / solved.bound
+  const sorted = [...spent].sort((a, b) => a - b)
+  return {
+    changes: CHANGES,
+    medianMs: median(spent),
+    p99Ms: sorted[Math.floor(0.99 * CHANGES)]!,
+    meanMoved: moved / (CHANGES - resolved),
+    resolved,
+    gapPctAfterAll: gapPct,
+  }
+}
+
+type HighsLoader = () => Promise<{
+  solve(lp: string, options?: object): { Status: string; ObjectiveValue: number }
+}>
+
+/** The same fleet by HiGHS, relaxed and in whole choices to 0.1 %; undefined where it is not installed. */
+async function compareWithHighs(slots: number) {
+  const load = await import('highs').then(
+    (m) => m.default as unknown as HighsLoader,
+    () => undefined,
+  )
+  if (load === undefined) return undefined
+  const highs = await load()
+  const fleet = makeSampleFleet({ slots, perSite: PER_SITE, seed: 1 })
+  const lp = formatLp(fleet, false)
+  const relaxed = time(() => highs.solve(lp))
+  const whole = time(() => highs.solve(formatLp(fleet, true), { mip_rel_gap: 1e-3, time_limit: 120 }))
+  const relax = () => {
+    const tables = makeTables(fleet)
+    return findFleetPrices(tables, new Relaxer(tables))
+  }
+  // Text is not in HiGHS' time, tables are in ours; the first runs are compiled while they run.
+  const ownRelaxed = Array.from({ length: 60 }, () => time(relax)).slice(30)
+  const ownWhole = Array.from({ length: 40 }, () => time(() => solveTables(makeTables(fleet)))).slice(20)
+  const [relaxedMs, wholeMs] = [ownRelaxed, ownWhole].map((runs) => median(runs.map(({ ms }) => ms)))
+  const dual = relaxed.result.ObjectiveValue
+  return {
+    slots,
+    highs: {
+      relaxedMs: relaxed.ms,
+      wholeMs: whole.ms,
+      status: whole.result.Status,
+      value: whole.result.ObjectiveValue,
+    },
+    own: { relaxedMs: relaxedMs!, wholeMs: wholeMs!, value: ownWhole[0]!.result.ledger.value },
+    relaxedTimes: relaxed.ms / relaxedMs!,
+    wholeTimes: whole.ms / wholeMs!,
+    difference: Math.abs(ownRelaxed[0]!.result.bound - dual) / dual,
+  }
+}
+
+function toPage(sizes: readonly SizeResult[]): string {
+  return [
+    '| slots | seeds | mean gap | largest gap | to the integer bound |',
+    '|---|---|---|---|---|',
+    ...sizes.map(
+      (s) =>
+        `| ${s.slots} | ${s.seeds} | ${s.meanGapPct.toFixed(4)} % | ${s.maxGapPct.toFixed(4)} % | ${s.meanIntegerGapPct.toFixed(4)} % |`,
+    ),
+    '',
+  ].join('\n')
+}
+
+/** Hold the planner to its targets on seeded random fleets (`makeSampleFleet`). */
+export async function benchPlanner(): Promise<Findings> {
+  const progress = startProgress('planner')
+  let done = 0
+  try {
+    const speed = [10_000, 100_000].map(measureSpeed)
+    const changes = measureChanges()
+    const rivals = []
+    for (const slots of [100, 1000]) rivals.push(await compareWithHighs(slots))
+    const sizes = SIZES.map((slots) => measureSize(slots, () => progress.update(++done, SIZES.length * SEEDS)))
+    const [ten, hundred] = speed
+    const checks: Check[] = [
+      ...sizes.flatMap((s) => [
+        atMost(`gap to the LP bound, ${s.slots} slots, mean of ${SEEDS} seeds`, s.meanGapPct, 0.05, '%'),
+        atMost(`gap to the LP bound, ${s.slots} slots, largest`, s.maxGapPct, 0.1, '%'),
+      ]),
+      atMost(
+        'budget violations in all plans',
+        sizes.reduce((sum, s) => sum + s.violations, 0),
+        0,
+        '',
+      ),
+      atMost('10,000 slots x 24, cold', ten!.coldMs, 100, 'ms'),
+      atMost('10,000 slots x 24, warm', ten!.warmMs, 30, 'ms'),
+      atMost('100,000 slots x 24, cold', hundred!.coldMs, 1000, 'ms'),
+      ...rivals.flatMap((r) =>
+        r === undefined
+          ? []
+          : [atMost(`dual against HiGHS, ${r.slots} slots, relative difference`, r.difference, 1e-6, '')],
+      ),
+      ...(rivals[1] === undefined
+        ? []
+        : [
+            atLeast('faster than HiGHS, 1,000 slots, both relaxed', rivals[1].relaxedTimes, 500, 'times'),
+            atLeast('faster than HiGHS to 0.1 %, 1,000 slots, both whole plans', rivals[1].wholeTimes, 500, 'times'),
+          ]),
+      atMost('one slot changes, median', changes.medianMs, 0.2, 'ms'),
+      atMost('one slot changes, slots moved, mean', changes.meanMoved, 2, ''),
+    ]
+    if (rivals.includes(undefined)) process.stderr.write('SKIPPED comparison with HiGHS: it is not installed\n')
+    return { checks, details: { sizes, speed, changes, rivals }, page: toPage(sizes) }
+  } finally {
+    progress.stop()
+  }
+}

@@ -1,0 +1,281 @@
+import { cutSteepest } from './steepest.ts'
+import type { Tables } from './tables.ts'
+
+/** Only steps within this factor of a site's last price are looked at one by one; prices move little between sweeps. */
+const WINDOW = 1.4
+
+/** What the linear relaxation takes at one pair of fleet prices, fractions included. */
+export interface Sweep {
+  readonly mu: number
+  readonly nu: number
+  /** Sum of utility - mu * power - nu * carbon. */
+  readonly value: number
+  readonly powerMw: number
+  readonly carbonUgPerH: number
+  /** mW and micro-g/h of each site, in sweeping order. */
+  readonly sitePower: Float64Array
+  readonly siteCarbon: Float64Array
+}
+
+/**
+ * The exact linear relaxation of sites and gateways at given fleet prices: for each slot the upper hull of
+ * (rate, utility - price * power), for each site its steps in order of slope until the uplink is full (Dantzig's rule).
+ * Gateways nest over sites in the same unit, so filling the steps that sites took, again by slope, until the gateway is
+ * full is exact too, and no third price has to be searched for.
+ *
+ * Keeps its scratch space and the answer of its last call for each cell.
+ */
+export class Relaxer {
+  /** Of the last call: each place's point, rounded down, and the prices. */
+  readonly taken: Int32Array
+  readonly lambda: Float64Array
+  readonly gamma: Float64Array
+  readonly #tables: Tables
+  readonly #value: Float64Array
+  readonly #power: Float64Array
+  readonly #carbon: Float64Array
+  /** Of one slot: values of the points on its hull, and which those are. */
+  readonly #hullValue: Float64Array
+  readonly #hullPoint: Int32Array
+  /** Of one cell: steps along the hulls. */
+  readonly #place: Int32Array
+  readonly #point: Int32Array
+  readonly #rate: Float64Array
+  readonly #gain: Float64Array
+  readonly #stepPower: Float64Array
+  readonly #slope: Float64Array
+  readonly #order: Int32Array
+  #steps = 0
+  #hasDropped = false
+
+  constructor(tables: Tables) {
+    this.#tables = tables
+    const { slotAt, siteRate, cellRate, pointStart, cellStart, siteStart } = tables
+    this.taken = new Int32Array(slotAt.length)
+    this.lambda = new Float64Array(siteRate.length)
+    this.gamma = new Float64Array(cellRate.length)
+    this.#value = new Float64Array(siteRate.length)
+    this.#power = new Float64Array(siteRate.length)
+    this.#carbon = new Float64Array(siteRate.length)
+    let longest = 0
+    for (let k = 0; k < slotAt.length; k++) longest = Math.max(longest, pointStart[k + 1]! - pointStart[k]!)
+    this.#hullValue = new Float64Array(longest)
+    this.#hullPoint = new Int32Array(longest)
+    let most = 0
+    for (let c = 0; c < cellRate.length; c++) {
+      const [first, last] = [siteStart[cellStart[c]!]!, siteStart[cellStart[c + 1]!]!]
+      most = Math.max(most, pointStart[last]! - pointStart[first]!)
+    }
+    this.#place = new Int32Array(most)
+    this.#point = new Int32Array(most)
+    this.#rate = new Float64Array(most)
+    this.#gain = new Float64Array(most)
+    this.#stepPower = new Float64Array(most)
+    this.#slope = new Float64Array(most)
+    this.#order = new Int32Array(most)
+  }
+
+  sweep(mu: number, nu: number): Sweep {
+    const { cellRate } = this.#tables
+    for (let c = 0; c < cellRate.length; c++) this.relaxCell(c, mu, nu)
+    let [value, powerMw, carbonUgPerH] = [0, 0, 0]
+    for (let s = 0; s < this.#value.length; s++) {
+      value += this.#value[s]!
+      powerMw += this.#power[s]!
+      carbonUgPerH += this.#carbon[s]!
+    }
+    return { mu, nu, value, powerMw, carbonUgPerH, sitePower: this.#power.slice(), siteCarbon: this.#carbon.slice() }
+  }
+
+  relaxCell(cell: number, mu: number, nu: number): void {
+    const { cellStart, cellRate, isStuck } = this.#tables
+    const isGateway = cellRate[cell]! < Number.POSITIVE_INFINITY
+    this.gamma[cell] = 0
+    if (isGateway) {
+      this.#relaxGateway(cell, mu, nu)
+      return
+    }
+    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) {
+      if (isStuck[s] === 1) this.#takeLeast(s, mu, nu)
+      else if (!this.#relaxSite(s, mu, nu, this.lambda[s]! / WINDOW, this.lambda[s]! * WINDOW))
+        this.#relaxSite(s, mu, nu, 0, Number.POSITIVE_INFINITY)
+    }
+  }
+
+  /**
+   * Fill one site.
+   *
+   * @param low, high Steps steeper than `high` are taken unseen, those flatter than `low` are left.
+   * @returns False where that was wrong, and all steps must be looked at.
+   */
+  #relaxSite(site: number, mu: number, nu: number, low: number, high: number): boolean {
+    const order = this.#order
+    this.#steps = 0
+    const room =
+      this.#tables.siteRate[site]! - this.#collect(site, mu, nu, low, high > low ? high : Number.POSITIVE_INFINITY)
+    if (room < 0) return false
+    const steps = this.#steps
+    for (let i = 0; i < steps; i++) order[i] = i
+    const cut = cutSteepest(order, 0, steps, this.#slope, this.#rate, room)
+    if (cut.end === steps && this.#hasDropped) return false
+    for (let i = 0; i < cut.end; i++) this.#take(site, order[i]!)
+    if (cut.end < steps && this.#shrink(order[cut.end]!, cut.room)) this.#take(site, order[cut.end]!)
+    this.lambda[site] = cut.end < steps ? this.#slope[order[cut.end]!]! : 0
+    return true
+  }
+
+  #relaxGateway(cell: number, mu: number, nu: number): void {
+    const { cellStart, cellRate, siteRate, isStuck } = this.#tables
+    const order = this.#order
+    this.#steps = 0
+    let room = cellRate[cell]!
+    let kept = 0
+    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) {
+      this.lambda[s] = 0
+      if (isStuck[s] === 1) {
+        room -= this.#takeLeast(s, mu, nu)
+        continue
+      }
+      const from = this.#steps
+      const least = this.#collect(s, mu, nu, 0, Number.POSITIVE_INFINITY)
+      room -= least
+      for (let i = from; i < this.#steps; i++) order[i] = i
+      const cut = cutSteepest(order, from, this.#steps, this.#slope, this.#rate, siteRate[s]! - least)
+      // Only the steps that the site would take compete further.
+      for (let i = from; i < cut.end; i++) order[kept++] = order[i]!
+      if (cut.end < this.#steps) {
+        const step = order[cut.end]!
+        this.lambda[s] = this.#slope[step]!
+        if (this.#shrink(step, cut.room)) order[kept++] = step
+      }
+    }
+    this.#fillGateway(cell, kept, room)
+  }
+
+  #fillGateway(cell: number, steps: number, room: number): void {
+    const { cellStart, siteOfPlace } = this.#tables
+    const order = this.#order
+    const siteOf = (step: number): number => siteOfPlace[this.#place[step]!]!
+    const cut = cutSteepest(order, 0, steps, this.#slope, this.#rate, room)
+    for (let i = 0; i < cut.end; i++) this.#take(siteOf(order[i]!), order[i]!)
+    if (cut.end === steps) return
+    const last = order[cut.end]!
+    const gamma = this.#slope[last]!
+    this.gamma[cell] = gamma
+    if (this.#shrink(last, cut.room)) this.#take(siteOf(last), last)
+    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) this.lambda[s] = Math.max(0, this.lambda[s]! - gamma)
+  }
+
+  /** Cut a step to a part of itself, which no whole choice stands for. */
+  #shrink(step: number, room: number): boolean {
+    const share = room / this.#rate[step]!
+    this.#point[step] = -1
+    this.#rate[step] = room
+    this.#gain[step]! *= share
+    this.#stepPower[step]! *= share
+    return share > 0
+  }
+
+  #take(site: number, step: number): void {
+    const place = this.#place[step]!
+    const powerMw = this.#stepPower[step]!
+    this.#value[site]! += this.#gain[step]!
+    this.#power[site]! += powerMw
+    this.#carbon[site]! += powerMw * this.#tables.carbon[place]!
+    if (this.#point[step]! > this.taken[place]!) this.taken[place] = this.#point[step]!
+  }
+
+  /** A stuck site gets its least rates. */
+  #takeLeast(site: number, mu: number, nu: number): number {
+    const { siteStart, pointStart, rate, power, utility, carbon } = this.#tables
+    let [least, value, powerMw, carbonUgPerH] = [0, 0, 0, 0]
+    for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) {
+      const point = pointStart[k]!
+      this.taken[k] = point
+      least += rate[point]!
+      value += utility[point]! - (mu + nu * carbon[k]!) * power[point]!
+      powerMw += power[point]!
+      carbonUgPerH += power[point]! * carbon[k]!
+    }
+    this.#value[site] = value
+    this.#power[site] = powerMw
+    this.#carbon[site] = carbonUgPerH
+    return least
+  }
+
+  /**
+   * Start every slot of a site at its least rate, go up its hull by the steps steeper than `high`, and list those down
+   * to `low`.
+   *
+   * @returns The rate so far.
+   */
+  #collect(site: number, mu: number, nu: number, low: number, high: number): number {
+    const { siteStart, pointStart, pointCount, rate, power, utility, carbon } = this.#tables
+    const hullValue = this.#hullValue
+    const hullPoint = this.#hullPoint
+    const [places, points, rates] = [this.#place, this.#point, this.#rate]
+    const [gains, powers, slopes] = [this.#gain, this.#stepPower, this.#slope]
+    let [least, value, powerMw, carbonUgPerH] = [0, 0, 0, 0]
+    let steps = this.#steps
+    this.#hasDropped = false
+    for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) {
+      const price = mu + nu * carbon[k]!
+      const from = pointStart[k]!
+      const to = from + pointCount[k]!
+      let top = -1
+      for (let point = from; point < to; point++) {
+        const v = utility[point]! - price * power[point]!
+        if (top >= 0) {
+          if (v <= hullValue[top]!) continue
+          const r = rate[point]!
+          if (r === rate[hullPoint[top]!]!) top--
+          while (top >= 1) {
+            const a = rate[hullPoint[top - 1]!]!
+            const b = rate[hullPoint[top]!]!
+            if ((v - hullValue[top]!) * (b - a) < (hullValue[top]! - hullValue[top - 1]!) * (r - b)) break
+            top--
+          }
+        }
+        hullValue[++top] = v
+        hullPoint[top] = point
+      }
+      let start = hullPoint[0]!
+      let startValue = hullValue[0]!
+      let last = start
+      let lastValue = startValue
+      for (let h = 1; h <= top; h++) {
+        const point = hullPoint[h]!
+        const more = rate[point]! - rate[last]!
+        const gain = hullValue[h]! - lastValue
+        const slope = gain / more
+        if (slope < low) {
+          this.#hasDropped = true
+          break
+        }
+        if (slope > high) {
+          start = point
+          startValue = hullValue[h]!
+        } else {
+          places[steps] = k
+          points[steps] = point
+          rates[steps] = more
+          gains[steps] = gain
+          powers[steps] = power[point]! - power[last]!
+          slopes[steps++] = slope
+        }
+        last = point
+        lastValue = hullValue[h]!
+      }
+      this.taken[k] = start
+      least += rate[start]!
+      value += startValue
+      powerMw += power[start]!
+      carbonUgPerH += power[start]! * carbon[k]!
+    }
+    this.#steps = steps
+    this.#value[site] = value
+    this.#power[site] = powerMw
+    this.#carbon[site] = carbonUgPerH
+    return least
+  }
+}
