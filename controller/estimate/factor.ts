@@ -34,7 +34,8 @@ export function updateFactor(factor: Factor, configuration: string, logRatio: nu
   const total = predictedVariance(common) + common.noise + residual.variance
   const gain = residual.variance / total
   // After a jump the difference belongs to the factor: it was the device that changed.
-  const difference = Math.min(3, Math.max(-3, (logRatio - residual.mean - common.mean) / Math.sqrt(total))) * Math.sqrt(total)
+  const difference =
+    Math.min(3, Math.max(-3, (logRatio - residual.mean - common.mean) / Math.sqrt(total))) * Math.sqrt(total)
   const learned = {
     mean: residual.mean + (common.surprise === 0 ? gain * difference : 0),
     variance: Math.max(1e-5, (1 - gain) * residual.variance),

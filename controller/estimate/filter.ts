@@ -12,6 +12,8 @@ export interface Filter {
 }
 
 const GATE_SIGMAS = 3
+/** A variance from the last few readings would itself be too noisy to set a bound by. */
+const NOISE_WEIGHT = 0.01
 const MIN_DRIFT = 3e-4
 const MAX_DRIFT = 0.02
 
@@ -40,7 +42,8 @@ export function updateFilter(filter: Filter, reading: number, scale = 1, otherVa
   const gain = variance / (variance + filter.noise + otherVariance)
   const step = gain * difference
   const drift = 0.9 * filter.drift + 0.1 * Math.min(step ** 2, 0.01 * scale)
-  const noise = 0.9 * filter.noise + 0.1 * Math.max(0, difference * (difference - step) - otherVariance)
+  const noise =
+    (1 - NOISE_WEIGHT) * filter.noise + NOISE_WEIGHT * Math.max(0, difference * (difference - step) - otherVariance)
   return {
     mean: filter.mean + step,
     variance: (1 - gain) * variance,

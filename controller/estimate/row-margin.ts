@@ -7,10 +7,10 @@ export interface RowMargin {
   readonly variance: number
 }
 
-const K = { target: 0.001, step: 0.5, least: 3.5, most: 6 }
-const LEAST_SHARE = 0.03
+const K = { target: 0.001, step: 0.5, least: 4.2, most: 7 }
+const LEAST_SHARE = 0.02
 const MOST_SHARE = 0.3
-const FORGETTING = 0.02
+const FORGETTING = 0.01
 
 /** 8 % is kept free until something was measured. */
 export const startRowMargin: RowMargin = { k: K.least, variance: (0.08 / K.least) ** 2 }
@@ -22,7 +22,10 @@ export const startRowMargin: RowMargin = { k: K.least, variance: (0.08 / K.least
  * @param isViolated Whether the limit was exceeded by what could have been foreseen: no margin covers an uplink that
  *   falls by a third between two plans, and learning from it would only waste the rest of the day.
  */
-export function updateRowMargin(margin: RowMargin, { miss, isViolated }: { miss: number; isViolated: boolean }): RowMargin {
+export function updateRowMargin(
+  margin: RowMargin,
+  { miss, isViolated }: { miss: number; isViolated: boolean },
+): RowMargin {
   if (!Number.isFinite(miss)) return margin
   // One surprise counts for no more than three deviations, so that it does not widen the margin for hours.
   const square = Math.min(2 * Math.max(0, miss) ** 2, 9 * margin.variance)

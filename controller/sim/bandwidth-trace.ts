@@ -13,7 +13,9 @@ interface Segment {
 function fromSegments(name: string, segments: readonly Segment[]): BandwidthTrace {
   const totalS = segments.reduce((sum, { seconds }) => sum + seconds, 0)
   if (!(totalS > 0) || segments.every(({ bps }) => bps === 0))
-    throw new SyntaxError(`Cannot read bandwidth trace "${name}": it carries nothing, expected at least one second and one bit`)
+    throw new SyntaxError(
+      `Cannot read bandwidth trace "${name}": it carries nothing, expected at least one second and one bit`,
+    )
   return {
     name,
     resample(stepS, steps) {
@@ -38,7 +40,10 @@ function fromSegments(name: string, segments: readonly Segment[]): BandwidthTrac
 
 const MAHIMAHI_PACKET_BITS = 1500 * 8
 const lines = (text: string): string[] =>
-  text.split(/\r?\n/).map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'))
+  text
+    .split(/\r?\n/)
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'))
 
 /** Mahimahi: each line is the millisecond at which one packet of 1500 bytes may leave. */
 function parseMahimahi(name: string, rows: readonly string[]): BandwidthTrace {
@@ -47,7 +52,10 @@ function parseMahimahi(name: string, rows: readonly string[]): BandwidthTrace {
     const second = Math.floor(Number(row) / 1000)
     seconds[second] = (seconds[second] ?? 0) + MAHIMAHI_PACKET_BITS
   }
-  return fromSegments(name, Array.from(seconds, (bps) => ({ seconds: 1, bps: bps ?? 0 })))
+  return fromSegments(
+    name,
+    Array.from(seconds, (bps) => ({ seconds: 1, bps: bps ?? 0 })),
+  )
 }
 
 /** Pensieve and its many relatives: seconds and Mbit/s in two columns. */

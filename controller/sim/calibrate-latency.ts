@@ -17,7 +17,8 @@ export interface Calibration {
 }
 
 const NOMINAL = 0.01
-const K = { target: NOMINAL, step: 0.5, least: 0, most: 8 }
+/** One step answers for the readings of a whole fleet, so it may be longer than one reading's. */
+const K = { target: NOMINAL, step: 5, least: 0, most: 8 }
 const NOISE = 0.03
 const SPIKE_SHARE = 0.01
 const LOST_SHARE = 0.03

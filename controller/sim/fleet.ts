@@ -87,18 +87,24 @@ const pick = <T>(random: Random, list: readonly T[]): T => list[Math.floor(rando
 export function makeFleet({ devices: count, seed }: { devices: number; seed: number }): SimFleet {
   const random = seededRandom(seed)
   const siteCount = Math.max(1, Math.round(count / DEVICES_PER_SITE))
-  const devices = Array.from({ length: count }, (_, i): SimDevice => ({
-    id: `d${String(i).padStart(5, '0')}`,
-    site: i % siteCount,
-    class: pick(random, CLASSES),
-    weight: pick(random, [0.5, 1, 1, 2]),
-  }))
+  const devices = Array.from(
+    { length: count },
+    (_, i): SimDevice => ({
+      id: `d${String(i).padStart(5, '0')}`,
+      site: i % siteCount,
+      class: pick(random, CLASSES),
+      weight: pick(random, [0.5, 1, 1, 2]),
+    }),
+  )
   const best = OPTIONS.reduce((a, b) => (worthOf(b.psnrDb, b.frameRate) > worthOf(a.psnrDb, a.frameRate) ? b : a))
   const sites = Array.from({ length: siteCount }, (_, s) => {
     const members = [...devices.keys()].filter((i) => devices[i]!.site === s)
     const nominalBps = UPLINK_SHARE * members.length * best.bitsPerFrame * best.frameRate
     return { id: `site${s}`, nominalBps, members }
   })
-  const fullW = devices.reduce((sum, d) => sum + Math.min(0.97 * d.class.activeW, nominalJoules(d, best) * FULL_RATE), 0)
+  const fullW = devices.reduce(
+    (sum, d) => sum + Math.min(0.97 * d.class.activeW, nominalJoules(d, best) * FULL_RATE),
+    0,
+  )
   return { options: OPTIONS, devices, sites, powerCapW: IDLE_W * count + POWER_SHARE * fullW }
 }

@@ -32,7 +32,7 @@ const SKEWED_SHARE = 0.05
 const THERMAL_SLOWDOWN = 0.18
 const THERMAL_PERIOD_S = 5400
 const CONTENTION_PER_HOUR = 0.5
-const OUTAGES_PER_HOUR = 0.25
+const OUTAGES_PER_HOUR = 0.1
 const CAPACITY_STEPS = [1, 0.8, 0.6]
 const CAPACITY_STEPS_PER_HOUR = 3
 /** Decibels that a picture loses for each unit of the logarithm of its complexity. */
@@ -43,7 +43,13 @@ const happens = (random: Random, perHour: number): boolean => random.uniform() <
 const between = (random: Random, low: number, high: number): number => low + (high - low) * random.uniform()
 
 /** Poisson arrivals of spells, each with a length and a value; `rest` outside of them. */
-function spells<T>(random: Random, perHour: number, minutes: readonly [number, number], rest: T, make: () => T): () => T {
+function spells<T>(
+  random: Random,
+  perHour: number,
+  minutes: readonly [number, number],
+  rest: T,
+  make: () => T,
+): () => T {
   let [left, value] = [0, rest]
   return () => {
     if (left > 0) left--
@@ -59,7 +65,7 @@ function spells<T>(random: Random, perHour: number, minutes: readonly [number, n
 }
 
 function capacities(random: Random, epochs: number, nominalBps: number): Float64Array {
-  const drift = autoregression(random, 0.95, 0.06)
+  const drift = autoregression(random, 0.95, 0.04)
   let step = 1
   return Float64Array.from({ length: epochs }, () => {
     if (happens(random, CAPACITY_STEPS_PER_HOUR)) step = CAPACITY_STEPS[Math.floor(random.uniform() * 3)]!
@@ -85,7 +91,7 @@ export function makeWorld(fleet: SimFleet, { epochs, seed, bandwidth }: WorldOpt
   const [latencyResidual, bitsResidual, powerResidual] = [residual(), residual(), residual()]
 
   const common = sites.map(() => {
-    const next = autoregression(random, 0.98, 0.1)
+    const next = autoregression(random, 0.985, 0.08)
     return Float64Array.from({ length: epochs }, next)
   })
   const capacity = sites.map(({ nominalBps }, s) =>
@@ -122,7 +128,8 @@ export function makeWorld(fleet: SimFleet, { epochs, seed, bandwidth }: WorldOpt
     isSkewed: devices.map(() => random.uniform() < SKEWED_SHARE),
     link: (t, i) => names[links[t * count + i]!]!,
     capacityBps: (t, s) => capacity[s]![t]!,
-    latencyS: (t, i, j) => nominalLatencyS(devices[i]!, options[j]!) * slowdown[t * count + i]! * latencyResidual[i]![j]!,
+    latencyS: (t, i, j) =>
+      nominalLatencyS(devices[i]!, options[j]!) * slowdown[t * count + i]! * latencyResidual[i]![j]!,
     rateBps: (t, i, j) =>
       options[j]!.bitsPerFrame * options[j]!.frameRate * content[t * count + i]! * bitsResidual[i]![j]!,
     powerW(t, i, j) {

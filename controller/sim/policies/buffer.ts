@@ -9,7 +9,7 @@ const RESERVOIR_S = 0.5
 const FULL_S = 6
 
 /** After BBA (Huang et al. 2014), seen from the sender: the rung falls in proportion to what waits to be sent. */
-export const buffer: MakePolicy = (fleet, world) => {
+export const buffer: MakePolicy = (fleet) => {
   const beliefs = makeBeliefs(fleet, movingAverage(0.3))
   const cheapest = cheapestOption(fleet)
   const backlogS = fleet.sites.map(() => 0)

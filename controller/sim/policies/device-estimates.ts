@@ -32,7 +32,11 @@ export function makeBeliefs(fleet: SimFleet, learn: Learn) {
       for (const [i, reading] of readings.entries()) {
         if (reading === undefined) continue
         const [device, option, belief] = [fleet.devices[i]!, fleet.options[reading.option]!, beliefs[i]!]
-        const slowdown = learn(belief.slowdown, belief.slowdownSigma, reading.latencyS / nominalLatencyS(device, option))
+        const slowdown = learn(
+          belief.slowdown,
+          belief.slowdownSigma,
+          reading.latencyS / nominalLatencyS(device, option),
+        )
         beliefs[i] = {
           slowdown: slowdown.value,
           slowdownSigma: slowdown.sigma,

@@ -13,7 +13,7 @@ const AVERAGED = 0.8
  */
 const equalShareBy =
   (learn: Learn, slowest: (belief: Belief) => number): MakePolicy =>
-  (fleet, world) => {
+  (fleet) => {
     const beliefs = makeBeliefs(fleet, learn)
     const cheapest = cheapestOption(fleet)
     const average = Float64Array.from(fleet.sites, ({ nominalBps }) => nominalBps)

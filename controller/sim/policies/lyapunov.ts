@@ -11,7 +11,7 @@ const DEADLINE_SHARE = 0.97
  * Drift plus penalty with virtual queues, after JCAB (Zhang et al. 2022): each limit keeps a queue of what was
  * used beyond it, and devices weigh worth against queues. Limits hold in the long run, not in each epoch.
  */
-export const lyapunov: MakePolicy = (fleet, world) => {
+export const lyapunov: MakePolicy = (fleet) => {
   const beliefs = makeBeliefs(fleet, movingAverage(0.3))
   const cheapest = cheapestOption(fleet)
   const queues = fleet.sites.map(() => 0.3)
@@ -21,8 +21,7 @@ export const lyapunov: MakePolicy = (fleet, world) => {
     decide({ epoch, readings, planned, capacityBps, loadBps, powerW }) {
       beliefs.learn(readings)
       if (epoch > 0) {
-        for (const s of queues.keys())
-          queues[s] = Math.max(0, queues[s]! + STEP * (loadBps[s]! / capacityBps[s]! - 1))
+        for (const s of queues.keys()) queues[s] = Math.max(0, queues[s]! + STEP * (loadBps[s]! / capacityBps[s]! - 1))
         powerQueue = Math.max(0, powerQueue + (STEP * (powerW - fleet.powerCapW)) / movableW)
       }
       return planned.map((_, i) => {

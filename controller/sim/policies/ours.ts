@@ -17,7 +17,7 @@ export interface OursOptions {
 }
 
 const DEADLINE_SHARE = 0.97
-const LATENCY_K = { target: 0.001, step: 0.5, least: 3, most: 6 }
+const LATENCY_K = { target: 0.01, step: 2, least: 1.5, most: 6 }
 /** Frames of an epoch differ among themselves. */
 const FRAME_VARIANCE = 0.04 ** 2
 const ROW_SIGMAS = 2
@@ -72,7 +72,7 @@ interface Expected {
 
 /** The controller: factors by cause, margins by row, the planner. */
 export const makeOurs =
-  ({ modelBonus = 0.05, optionBonus = 0.01, powerShare = 1 }: OursOptions = {}): MakePolicy =>
+  ({ modelBonus = 0.03, optionBonus = 0.01, powerShare = 1 }: OursOptions = {}): MakePolicy =>
   (fleet) => {
     const { devices, sites, options } = fleet
     const cheapest = cheapestOption(fleet)
@@ -198,7 +198,6 @@ export const makeOurs =
           }
         }
         for (const s of sites.keys()) siteBps[s]! -= reserved.bps[s]!
-if((globalThis as any).DBG&&epoch%60===30)console.log(epoch,margins.map(m=>marginShare(m).toFixed(3)+'/'+m.k.toFixed(2)).join(' '),'P',marginShare(powerMargin).toFixed(3),powerMargin.k.toFixed(2),'kL',latencyK.toFixed(2),'W',powerW.toFixed(0),expected?.powerW.toFixed(0), 'sig', Math.sqrt(predictFactor(estimates[0]!.slowdown,'x').variance).toFixed(3),Math.sqrt(estimates[0]!.slowdown.common.variance).toFixed(3),Math.sqrt(estimates[0]!.slowdown.common.drift).toFixed(3),tables.size)
         const { chosen, picked, load, power } = plan(tables, { siteBps, powerW: powerCapW - reserved.watts })
         const next = planned.slice()
         for (const [i, j] of chosen) {
@@ -206,7 +205,9 @@ if((globalThis as any).DBG&&epoch%60===30)console.log(epoch,margins.map(m=>margi
           held[i] = picked.get(i)!
           const { slowdown } = estimates[i]!
           const { mean, variance } = predictFactor(slowdown, options[j]!.id)
-          bounds[i] = nominalLatencyS(devices[i]!, options[j]!) * Math.exp(mean + latencyK * Math.sqrt(variance + slowdown.common.noise))
+          bounds[i] =
+            nominalLatencyS(devices[i]!, options[j]!) *
+            Math.exp(mean + latencyK * Math.sqrt(variance + slowdown.common.noise))
         }
         expected = {
           loadBps: load.map((bps, s) => bps + reserved.bps[s]!),
@@ -217,4 +218,3 @@ if((globalThis as any).DBG&&epoch%60===30)console.log(epoch,margins.map(m=>margi
       },
     }
   }
-

@@ -49,10 +49,18 @@ function assign(world: World, shares: readonly number[], powerShare: number): Ui
  */
 export const staticBest: MakePolicy = (fleet, world) => {
   let [low, high] = [0.3, 1.2]
-  let best = assign(world, fleet.sites.map(() => low), 1)
+  let best = assign(
+    world,
+    fleet.sites.map(() => low),
+    1,
+  )
   for (let search = 0; search < SEARCHES; search++) {
     const share = (low + high) / 2
-    const chosen = assign(world, fleet.sites.map(() => share), 1)
+    const chosen = assign(
+      world,
+      fleet.sites.map(() => share),
+      1,
+    )
     const { siteViolations, powerViolations } = play(world, fixed(chosen))
     if (siteViolations <= ALLOWED_VIOLATIONS && powerViolations <= ALLOWED_VIOLATIONS) [low, best] = [share, chosen]
     else high = share
