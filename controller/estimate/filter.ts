@@ -12,8 +12,11 @@ export interface Filter {
 }
 
 const GATE_SIGMAS = 3
-/** A variance from the last few readings would itself be too noisy to set a bound by. */
-const NOISE_WEIGHT = 0.01
+/**
+ * The noise is the mean over all readings at first, over a hundred later: a variance from the last few readings would
+ * itself be too noisy to set a bound by.
+ */
+const noiseWeight = (readings: number): number => Math.max(0.01, 1 / (readings + 10))
 const MIN_DRIFT = 3e-4
 const MAX_DRIFT = 0.02
 
@@ -42,8 +45,8 @@ export function updateFilter(filter: Filter, reading: number, scale = 1, otherVa
   const gain = variance / (variance + filter.noise + otherVariance)
   const step = gain * difference
   const drift = 0.9 * filter.drift + 0.1 * Math.min(step ** 2, 0.01 * scale)
-  const noise =
-    (1 - NOISE_WEIGHT) * filter.noise + NOISE_WEIGHT * Math.max(0, difference * (difference - step) - otherVariance)
+  const square = Math.max(0, difference * (difference - step) - otherVariance)
+  const noise = filter.noise + noiseWeight(filter.readings) * (square - filter.noise)
   return {
     mean: filter.mean + step,
     variance: (1 - gain) * variance,
