@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { parseBandwidthTrace } from '@espalier/controller/sim/bandwidth-trace'
 import { describe, expect, test } from 'vitest'
 
@@ -18,6 +19,12 @@ describe('parseBandwidthTrace()', () => {
       { duration_ms: 1000, bandwidth_kbps: 400, latency_ms: 50 },
     ])
     expect([...parseBandwidthTrace('s', text).resample(2, 2)]).toEqual([600_000, 600_000])
+  })
+
+  test.each(['good-mahimahi.txt', 'good-pensieve.txt', 'good-sabre.json'])('reads the same uplink from %s', (name) => {
+    const text = readFileSync(new URL(`../../fixtures/bandwidth/${name}`, import.meta.url), 'utf8')
+    const megabits = [...parseBandwidthTrace(name, text).resample(20, 3)].map((bps) => bps / 1e6)
+    for (const [k, expected] of [1, 3, 2].entries()) expect(megabits[k]).toBeCloseTo(expected, 1)
   })
 
   test.each([
