@@ -18,7 +18,7 @@ export interface Outcome {
   /** Per hour and device. */
   readonly reloads: number
   readonly switches: number
-  /** Utility of each counted epoch, for plots. */
+  /** Utility of each counted epoch. */
   readonly utilityByEpoch: Float64Array
 }
 

@@ -18,7 +18,7 @@ export interface PolicyResult extends Omit<Outcome, 'utilityByEpoch'> {
   readonly policy: string
   /** Of what the clairvoyant has when changes cost nothing. */
   readonly utilityPct: number
-  /** The same for each tenth of the run, for plots. */
+  /** The same for each tenth of the run: where it was won or lost. */
   readonly utilityPctByTenth: readonly number[]
 }
 
