@@ -8,6 +8,7 @@ import { registerEvalCommand } from './commands/eval.ts'
 import { registerFleetCommands } from './commands/fleet.ts'
 import { registerForgeCommand } from './commands/forge.ts'
 import { registerProgramCommands } from './commands/programs.ts'
+import { registerSimCommand } from './commands/sim.ts'
 import { registerUpCommand } from './commands/up.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -27,6 +28,7 @@ for (const register of [
   registerForgeCommand,
   registerFleetCommands,
   registerProgramCommands,
+  registerSimCommand,
   registerBenchCommand,
 ])
   register(program)

@@ -10,6 +10,7 @@ import { atMost, type Findings } from '../bench/checks.ts'
 import { benchCodec } from '../bench/codec.ts'
 import { benchForge } from '../bench/forge.ts'
 import { benchPlanner } from '../bench/planner.ts'
+import { benchSim } from '../bench/sim.ts'
 import { DEFAULT_FAMILY_DIR, MODELS_DIR } from '../models.ts'
 import { measureRecovery, VICTIMS } from '../recovery.ts'
 import { runDemo } from './demo.ts'
@@ -88,6 +89,8 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     })
     return { checks, details: recoveries }
   },
+
+  sim: benchSim,
 }
 
 function describeMachine(): string {

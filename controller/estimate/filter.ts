@@ -12,6 +12,11 @@ export interface Filter {
 }
 
 const GATE_SIGMAS = 3
+/**
+ * The noise is the mean over all readings at first, over a hundred later: a variance from the last few readings would
+ * itself be too noisy to set a bound by.
+ */
+const noiseWeight = (readings: number): number => Math.max(0.01, 1 / (readings + 10))
 const MIN_DRIFT = 3e-4
 const MAX_DRIFT = 0.02
 
@@ -25,21 +30,23 @@ export function startFilter(prior: { mean: number; variance: number; noise: numb
  * outliers instead made prediction worse than a moving average (reference measurements: RMSE 0.075 against 0.050).
  *
  * @param scale Size of the smallest drift and noise: 1 for log-domain factors, larger for other units.
+ * @param otherVariance Of the reading, from causes that are not this filter's: a configuration's own deviation.
  * @returns The filter unchanged if the reading is not finite.
  */
-export function updateFilter(filter: Filter, reading: number, scale = 1): Filter {
+export function updateFilter(filter: Filter, reading: number, scale = 1, otherVariance = 0): Filter {
   if (!Number.isFinite(reading)) return filter
   const difference = reading - filter.mean
   let variance = filter.variance + filter.drift
   const sign = difference < 0 ? -1 : 1
-  if (Math.abs(difference) > GATE_SIGMAS * Math.sqrt(variance + filter.noise)) {
+  if (Math.abs(difference) > GATE_SIGMAS * Math.sqrt(variance + filter.noise + otherVariance)) {
     if (filter.surprise !== sign) return { ...filter, variance, surprise: sign }
     variance += difference ** 2
   }
-  const gain = variance / (variance + filter.noise)
+  const gain = variance / (variance + filter.noise + otherVariance)
   const step = gain * difference
   const drift = 0.9 * filter.drift + 0.1 * Math.min(step ** 2, 0.01 * scale)
-  const noise = 0.9 * filter.noise + 0.1 * Math.max(0, difference * (difference - step))
+  const square = Math.max(0, difference * (difference - step) - otherVariance)
+  const noise = filter.noise + noiseWeight(filter.readings) * (square - filter.noise)
   return {
     mean: filter.mean + step,
     variance: (1 - gain) * variance,
@@ -49,3 +56,6 @@ export function updateFilter(filter: Filter, reading: number, scale = 1): Filter
     readings: filter.readings + 1,
   }
 }
+
+/** What the next reading's cause may be, before it is read. */
+export const predictedVariance = ({ variance, drift }: Filter): number => variance + drift

@@ -1,0 +1,51 @@
+import { runSeeds } from '@espalier/controller/sim/run-seeds'
+import type { SeedResult } from '@espalier/controller/sim/simulate'
+import { meanOf, type PolicySummary, summarise } from '@espalier/controller/sim/summarise'
+import { plotSimulation } from '../plot-simulation.ts'
+import { startProgress } from '../progress.ts'
+import { atLeast, atMost, type Check, type Findings } from './checks.ts'
+
+const SCALE = { devices: 200, hours: 4 }
+const SEEDS = [1, 2, 3, 4, 5]
+const COMPARED = ['ours', 'static-best', 'alert-like', 'equal-share', 'lyapunov', 'ladder', 'buffer']
+
+function checkPolicies(policies: readonly PolicySummary[]): Check[] {
+  const of = (name: string) => policies.find(({ policy }) => policy === name)!
+  const [ours, fixed, alert] = [of('ours'), of('static-best'), of('alert-like')]
+  return [
+    atMost('site violations', 100 * ours.siteViolations.mean, 0.5, '% of site-epochs'),
+    atMost('avoidable site violations', 100 * ours.avoidableViolations.mean, 0.1, '% of site-epochs'),
+    atMost('fleet power violations', 100 * ours.powerViolations.mean, 0.1, '% of epochs'),
+    atMost('late frames', 100 * ours.late.mean, 0.1, '%'),
+    atLeast('utility against the clairvoyant with free changes', ours.utilityPct.mean, 95, '%'),
+    atLeast('utility above static-best in hindsight', ours.utilityPct.mean - fixed.utilityPct.mean, 12, 'points'),
+    atLeast('utility above ALERT-like equal share', ours.utilityPct.mean - alert.utilityPct.mean, 12, 'points'),
+    atMost('model reloads', ours.reloads.mean, 4, '/h and device'),
+  ]
+}
+
+function checkCalibration(seeds: readonly SeedResult[]): Check[] {
+  const missed = 100 * meanOf(seeds.map(({ calibration }) => calibration.missed)).mean
+  const saved = seeds.map(({ calibration: { margin, averageMargin } }) => 100 * (1 - margin / averageMargin))
+  return [
+    atLeast('latency bound of nominal 1 %, missed', missed, 0.5, '%'),
+    atMost('latency bound of nominal 1 %, missed', missed, 1.5, '%'),
+    atLeast('latency margin smaller than that of a moving average', meanOf(saved).mean, 20, '%'),
+  ]
+}
+
+/** The simulator's rows of docs/simulator.md. */
+export async function benchSim(): Promise<Findings> {
+  const progress = startProgress('simulating')
+  const seeds = await runSeeds(
+    SEEDS,
+    { options: { ...SCALE, policies: COMPARED }, traces: [] },
+    progress.update,
+  ).finally(progress.stop)
+  const policies = summarise(seeds)
+  return {
+    checks: [...checkPolicies(policies), ...checkCalibration(seeds)],
+    details: { ...SCALE, seeds: SEEDS, policies, results: seeds },
+    plots: { 'utility.svg': plotSimulation(policies) },
+  }
+}
