@@ -1,6 +1,8 @@
 import type { Clock } from '@espalier/shared/clock'
 import { describeError, StoreError } from '@espalier/shared/errors'
 import type { DeviceId } from '@espalier/shared/ids'
+import type { Capsule } from '@espalier/shared/messages/capsule'
+import type { Signed } from '@espalier/shared/signature/signed-document'
 import type { Logger } from 'pino'
 import type { MqttLink } from '../broker/mqtt-link.ts'
 import { priorEstimate } from '../estimate/slot-estimate.ts'
@@ -11,9 +13,11 @@ import type { SlotInput } from '../plan/option.ts'
 import { type Limit, type Plan, type PlannedSlot, planFleet } from '../plan/plan-fleet.ts'
 import type { Store } from '../store/open-store.ts'
 import type { Streams } from '../uplink/streams.ts'
+import { makeCapsule } from '../capsule/make-capsule.ts'
 import { type DesiredBody, LEASE_TTL_S, leaseSum, makeDesired, mustPublish } from './desired-state.ts'
 import { adaptMargin, START_MARGIN } from './margins.ts'
 import { measureDevice } from './measure.ts'
+import { reserveOf } from './reserve.ts'
 
 export interface PlannerOptions {
   readonly store: Store
@@ -23,8 +27,11 @@ export interface PlannerOptions {
   readonly events: EventBus
   readonly clock: Clock
   readonly log: Logger
-  readonly link: () => Pick<MqttLink, 'publishDesired' | 'isConnected'>
+  readonly link: () => Pick<MqttLink, 'publishDesired' | 'publishCapsule' | 'isConnected'>
   readonly intervalMs: number
+  /** How long capsules are valid, and budgets hold the leases of devices that are not heard. */
+  readonly capsuleS: number
+  readonly signCapsule: (capsule: Capsule) => Signed
 }
 
 export interface Planner {
@@ -46,6 +53,8 @@ export function createPlanner(options: PlannerOptions): Planner {
   const { store, fleet, families, streams, events, clock, log } = options
   const margins = new Map<string, number>()
   const publishedMs = new Map<DeviceId, number>()
+  /** As the latest plan that had the device sees it. */
+  const plannedSlots = new Map<DeviceId, readonly PlannedSlot[]>()
   const alarmed = new Set<string>()
   let changedMs = Number.NEGATIVE_INFINITY
   let plan: Plan | undefined
@@ -78,9 +87,11 @@ export function createPlanner(options: PlannerOptions): Planner {
   function reservedBy(site: string | undefined, kind: 'rateBps' | 'powerW'): number {
     return fleet
       .list()
-      .filter((device) => !isPlannable(device) && clock.wallMs() - device.lastSeenMs < LEASE_TTL_S * 1000)
-      .filter((device) => site === undefined || device.birth?.site === site)
-      .reduce((sum, { desired }) => sum + ((desired && leaseSum(desired, kind)) ?? 0), 0)
+      .filter((device) => !isPlannable(device) && (site === undefined || device.birth?.site === site))
+      .reduce((sum, { desired, lastSeenMs }) => {
+        const silentMs = clock.wallMs() - lastSeenMs
+        return sum + (desired === undefined ? 0 : reserveOf(desired, kind, silentMs, options.capsuleS))
+      }, 0)
   }
 
   const isPlanned = (family: string): boolean => families.get(family)?.manifest.task === 'image-codec'
@@ -166,6 +177,13 @@ export function createPlanner(options: PlannerOptions): Planner {
       .link()
       .publishDesired(id, desired)
       .catch((error: unknown) => log.warn({ device: id, reason: describeError(error) }, 'desired not published'))
+    const planned = plannedSlots.get(id)
+    if (planned === undefined) return
+    const capsule = makeCapsule(id, desired, planned, { issuedMs: clock.wallMs(), validS: options.capsuleS })
+    options
+      .link()
+      .publishCapsule(id, options.signCapsule(capsule))
+      .catch((error: unknown) => log.warn({ device: id, reason: describeError(error) }, 'capsule not published'))
   }
 
   /** Committed before published: a generation that a device saw is never given out twice. */
@@ -198,6 +216,7 @@ export function createPlanner(options: PlannerOptions): Planner {
       const id = slot.input.key.split('/')[0] as DeviceId
       slotsOf.set(id, [...(slotsOf.get(id) ?? []), slot])
     }
+    for (const [id, slots] of slotsOf) plannedSlots.set(id, slots)
     const bodies = new Map([...slotsOf].map(([id, slots]) => [id, makeDesired(slots)] as const))
     const changed = new Set(
       [...bodies].filter(([id, body]) => mustPublish(fleet.get(id)?.desired, body)).map(([id]) => id),
