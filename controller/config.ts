@@ -66,14 +66,20 @@ export const settings = {
     sentence: 'Lines of "name:sha256 of the password"; the name "_operator" may use the API.',
   }),
   capsuleS: setting({
-    type: z.coerce.number().min(60).max(7 * 86_400),
+    type: z.coerce
+      .number()
+      .min(60)
+      .max(7 * 86_400),
     default: 3600,
     unit: 's',
     environment: 'ESPALIER_CAPSULE_S',
     sentence: 'How long a device that hears nothing may use its lease; budgets hold it for as long.',
   }),
   familyKey: setting({
-    type: z.string().refine(isPublicKeyText, 'expected 43 base64url characters, as "espalier forge key" prints').optional(),
+    type: z
+      .string()
+      .refine(isPublicKeyText, 'expected 43 base64url characters, as "espalier forge key" prints')
+      .optional(),
     default: undefined,
     environment: 'ESPALIER_FAMILY_KEY',
     sentence: 'Public key that families must be signed with; absent: unsigned ones are taken too.',

@@ -1,7 +1,7 @@
-import { compareIds, upperHull } from '../plan/site.ts'
+import type { Rung } from '@espalier/shared/messages/controller'
 import { toRung } from '../plan/ladder.ts'
 import type { Option } from '../plan/option.ts'
-import type { Rung } from '@espalier/shared/messages/controller'
+import { compareIds, upperHull } from '../plan/site.ts'
 
 const MAX_RUNGS = 12
 
@@ -17,7 +17,9 @@ export function makeCapsuleLadder(chosen: Option, allowed: readonly Option[]): R
   const choices = allowed.map((option) => ({ option, rateBps: cost(option) }))
   const byCost = choices
     .map((_, i) => i)
-    .sort((a, b) => choices[a]!.rateBps - choices[b]!.rateBps || compareIds(choices[a]!.option.id, choices[b]!.option.id))
+    .sort(
+      (a, b) => choices[a]!.rateBps - choices[b]!.rateBps || compareIds(choices[a]!.option.id, choices[b]!.option.id),
+    )
   const hull = upperHull(choices, byCost, ({ option }) => option.merit).map((i) => choices[i]!.option)
   const rungs = hull.some(({ id }) => id === chosen.id) ? hull : [...hull, chosen]
   const bestFirst = rungs.toSorted((a, b) => b.merit - a.merit || compareIds(a.id, b.id))

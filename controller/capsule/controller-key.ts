@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs'
 import type { KeyObject } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { createKeyFile, readKeyFile } from '@espalier/shared/signature/key-file'
 

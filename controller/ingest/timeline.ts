@@ -29,8 +29,8 @@ const MAX_AHEAD_MS = 5 * 60_000
 
 /** Boots in the order in which they happened, oldest first. */
 export function inOrder(boots: readonly Boot[]): Boot[] {
-  const isCounted = boots.every(({ number }) => number !== undefined)
-  return boots.toSorted((a, b) => (isCounted ? a.number! - b.number! : 0) || a.met - b.met)
+  // Those without a number are from before the device counted, or lost count.
+  return boots.toSorted((a, b) => (a.number ?? -1) - (b.number ?? -1) || a.met - b.met)
 }
 
 function known({ contactZeroMs, ownZeroMs }: Boot, latestMs: number): Beginning | undefined {
@@ -62,13 +62,13 @@ export function reconstruct(boots: readonly Boot[], nowMs: number): Map<string, 
   }
   // Forwards: no boot began before the one before it was last heard.
   let earliestMs: number | undefined
-  for (const [i, { boot, lastMonoMs }] of order.entries()) {
+  for (const { boot, lastMonoMs } of order) {
     const beginning = found.get(boot)!
     if (beginning.source === 'between') {
       const room = beginning.zeroMs - (earliestMs ?? Number.NEGATIVE_INFINITY)
       // Others of this gap share it; without a lower bound nobody knows how long ago it was.
       found.set(boot, { ...beginning, uncertaintyMs: Math.max(0, room) })
-    } else earliestMs = beginning.zeroMs + order[i]!.lastMonoMs
+    } else earliestMs = beginning.zeroMs + lastMonoMs
   }
   return found
 }

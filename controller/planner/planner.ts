@@ -5,6 +5,7 @@ import type { Capsule } from '@espalier/shared/messages/capsule'
 import type { Signed } from '@espalier/shared/signature/signed-document'
 import type { Logger } from 'pino'
 import type { MqttLink } from '../broker/mqtt-link.ts'
+import { makeCapsule } from '../capsule/make-capsule.ts'
 import { priorEstimate } from '../estimate/slot-estimate.ts'
 import type { EventBus } from '../events.ts'
 import type { Families } from '../families.ts'
@@ -13,7 +14,6 @@ import type { SlotInput } from '../plan/option.ts'
 import { type Limit, type Plan, type PlannedSlot, planFleet } from '../plan/plan-fleet.ts'
 import type { Store } from '../store/open-store.ts'
 import type { Streams } from '../uplink/streams.ts'
-import { makeCapsule } from '../capsule/make-capsule.ts'
 import { type DesiredBody, LEASE_TTL_S, leaseSum, makeDesired, mustPublish } from './desired-state.ts'
 import { adaptMargin, START_MARGIN } from './margins.ts'
 import { measureDevice } from './measure.ts'
@@ -57,6 +57,7 @@ export function createPlanner(options: PlannerOptions): Planner {
   const plannedSlots = new Map<DeviceId, readonly PlannedSlot[]>()
   const alarmed = new Set<string>()
   let changedMs = Number.NEGATIVE_INFINITY
+  let issuedMs = 0
   let plan: Plan | undefined
   let requested: NodeJS.Immediate | undefined
 
@@ -177,9 +178,16 @@ export function createPlanner(options: PlannerOptions): Planner {
       .link()
       .publishDesired(id, desired)
       .catch((error: unknown) => log.warn({ device: id, reason: describeError(error) }, 'desired not published'))
+  }
+
+  /** With each generation and each birth: while a device is in contact its capsule stays as good as new by itself. */
+  function sendCapsule(id: DeviceId): void {
+    const desired = fleet.get(id)?.desired
     const planned = plannedSlots.get(id)
-    if (planned === undefined) return
-    const capsule = makeCapsule(id, desired, planned, { issuedMs: clock.wallMs(), validS: options.capsuleS })
+    if (desired === undefined || planned === undefined) return
+    // A clock that was set back must not make a new capsule look old.
+    issuedMs = Math.max(clock.wallMs(), issuedMs + 1)
+    const capsule = makeCapsule(id, desired, planned, { issuedMs, validS: options.capsuleS })
     options
       .link()
       .publishCapsule(id, options.signCapsule(capsule))
@@ -194,6 +202,7 @@ export function createPlanner(options: PlannerOptions): Planner {
     for (const { input, why } of slots)
       store.decisions.add({ device: id, slot: input.birth.slot, gen, atMs: clock.wallMs(), why })
     send(id)
+    sendCapsule(id)
   }
 
   function raiseAlarms(next: Plan): void {
@@ -254,7 +263,10 @@ export function createPlanner(options: PlannerOptions): Planner {
         tryPlan()
       })
     },
-    republish: send,
+    republish(id) {
+      send(id)
+      sendCapsule(id)
+    },
     latest: () => plan,
     close() {
       clearInterval(timer)

@@ -6,6 +6,8 @@ import type { Database } from './database.ts'
 
 /** Better knowledge of a boot's beginning is worth a write from this much on. */
 const WORTH_MS = 50
+/** For each device, as many as counters are recognised of. */
+const KEPT = 256
 
 const rowSchema = z.object({
   boot: z.string(),
@@ -30,22 +32,29 @@ export function bootTable(db: Database) {
   const setContact = db.prepare('UPDATE boots SET contact_zero_ms = ? WHERE device = ? AND boot = ?')
   const setOwn = db.prepare('UPDATE boots SET own_zero_ms = ? WHERE device = ? AND boot = ?')
   const setLast = db.prepare('UPDATE boots SET last_mono_ms = max(last_mono_ms, ?) WHERE device = ? AND boot = ?')
+  const uncount = db.prepare('UPDATE boots SET number = NULL WHERE device = ?')
+  const prune = db.prepare(
+    `DELETE FROM boots WHERE device = ? AND met <= (SELECT max(met) FROM boots WHERE device = ?) - ${KEPT}`,
+  )
   /** As on disk, of devices that were heard since the start: each message asks. */
   const cached = new Map<DeviceId, Map<string, Boot>>()
 
   function read(device: DeviceId): Map<string, Boot> {
     const held = cached.get(device)
     if (held !== undefined) return held
-    const boots = z.array(rowSchema).parse(all.all(device)).map(
-      (row): Boot => ({
-        boot: row.boot,
-        number: row.number ?? undefined,
-        met: row.met,
-        contactZeroMs: row.contact_zero_ms ?? undefined,
-        ownZeroMs: row.own_zero_ms ?? undefined,
-        lastMonoMs: row.last_mono_ms,
-      }),
-    )
+    const boots = z
+      .array(rowSchema)
+      .parse(all.all(device))
+      .map(
+        (row): Boot => ({
+          boot: row.boot,
+          number: row.number ?? undefined,
+          met: row.met,
+          contactZeroMs: row.contact_zero_ms ?? undefined,
+          ownZeroMs: row.own_zero_ms ?? undefined,
+          lastMonoMs: row.last_mono_ms,
+        }),
+      )
     const byBoot = new Map(boots.map((boot) => [boot.boot, boot]))
     cached.set(device, byBoot)
     return byBoot
@@ -60,7 +69,13 @@ export function bootTable(db: Database) {
     note(device: DeviceId, envelope: Envelope, contactMs: number | undefined): void {
       const { boot, bootNumber, mono, wall, clk } = envelope
       if (!read(device).has(boot)) {
+        // What runs now is the newest: a device whose count does not say so has lost it.
+        const isLost = [...read(device).values()].some(
+          ({ number }) => number !== undefined && number >= (bootNumber ?? 0),
+        )
+        if (contactMs !== undefined && isLost) uncount.run(device)
         meet.run(device, boot, bootNumber ?? null, device)
+        prune.run(device, device)
         cached.delete(device)
       }
       const boots = read(device)

@@ -4,7 +4,7 @@ import type { Rung } from '../messages/controller.ts'
 
 /** What a device knows of itself and its surroundings when it must choose alone. */
 export interface Conditions {
-  /** Seconds since the controller last renewed the capsule; undefined: nobody can know, e.g. after a reboot without a clock. */
+  /** Seconds since there was a controller; undefined: nobody can know, e.g. after a reboot without a clock. */
   readonly ageS: number | undefined
   /** Measured over predicted, > 0: bits a frame (content), watts, seconds a frame (throttling, other programs). */
   readonly rateFactor: number
@@ -81,9 +81,7 @@ export function chooseRung(capsule: CapsuleSlot, validS: number, conditions: Con
       bestUtility *
       ((isSameGraph(rung, running) ? SAME_GRAPH_BONUS : 0) + (rung === running ? SAME_CONFIGURATION_BONUS : 0))
     // Whole millionths, so that no rounding of a sum decides; the better rung, which comes first, wins a tie.
-    const worth = Math.round(
-      1e6 * (rung.utility + bonus - scarcity * (prices.lambda * rateBps + prices.mu * powerW)),
-    )
+    const worth = Math.round(1e6 * (rung.utility + bonus - scarcity * (prices.lambda * rateBps + prices.mu * powerW)))
     if (best === undefined || worth > best.worth) best = { rung: i, worth }
   }
   return best?.rung ?? floor

@@ -13,9 +13,9 @@ export const capsuleSchema = z.object({
   device: deviceIdSchema,
   /** Of the desired state that it belongs to. */
   gen: z.int().min(1),
-  /** Milliseconds since 1970 when it was signed. Of two with one `gen` the later counts; a renewal differs in this alone. */
+  /** Milliseconds since 1970 when it was signed; of two with one `gen` the later counts. */
   issuedMs: z.int().min(0),
-  /** Seconds from `issuedMs` after which lease and prices say nothing any more. */
+  /** Seconds without contact after which lease and prices say nothing any more: the budgets hold the lease for as long. */
   validS: z.number().positive(),
   slots: z
     .array(
