@@ -170,7 +170,7 @@ export function registerForgeFamily(forge: Command): void {
     .command('key')
     .description('make a private key that families are signed with, and print its public half for "familyKey"')
     .argument('<file>', 'written for this user alone; nothing that is there is replaced')
-    .action((file: string) => process.stdout.write(`${publicKeyText(createKeyFile(file))}\n`))
+    .action((file: string) => void process.stdout.write(`${publicKeyText(createKeyFile(file))}\n`))
   forge
     .command('sign')
     .description('sign the manifest of a family, for agents and controllers that ask for it ("familyKey")')
