@@ -8,6 +8,7 @@ import type { Command } from 'commander'
 import { atMost, type Findings } from '../bench/checks.ts'
 import { benchCodec } from '../bench/codec.ts'
 import { benchForge } from '../bench/forge.ts'
+import { benchOffline } from '../bench/offline.ts'
 import { DEFAULT_FAMILY_DIR, MODELS_DIR } from '../models.ts'
 import { measureRecovery, VICTIMS } from '../recovery.ts'
 import { runDemo } from './demo.ts'
@@ -65,6 +66,8 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     }
     return benchForge({ dataDir: DATA_DIR, classifiers: join(ROOT, 'forge/training/runs/classifiers') })
   },
+
+  offline: () => benchOffline(MODELS_DIR, (line) => process.stderr.write(`offline: ${line}\n`)),
 
   async recovery() {
     const recoveries = await measureRecovery({

@@ -1,36 +1,46 @@
 import type { Rung } from '@espalier/shared/messages/controller'
 import { toRung } from '../plan/ladder.ts'
 import type { Option } from '../plan/option.ts'
-import { compareIds, upperHull } from '../plan/site.ts'
+import { compareIds } from '../plan/site.ts'
 
-const MAX_RUNGS = 12
+/** About 5 kB. The hull of twelve lost 2 % of utility to steps that were too large for what a lease leaves. */
+const MAX_RUNGS = 24
+/** Content may become easier while nobody answers; what needs this much more than is planned now stays out of reach. */
+const REACH = 1.6
+
+/** Whether `other` asks for no more of anything and gives no less; of equals the first by id stays. */
+function isDominated(option: Option, other: Option): boolean {
+  const isNoWorse =
+    other.rateBps <= option.rateBps &&
+    other.powerMw <= option.powerMw &&
+    other.merit >= option.merit &&
+    other !== option
+  const isEqual = other.rateBps === option.rateBps && other.powerMw === option.powerMw && other.merit === option.merit
+  return isNoWorse && (!isEqual || compareIds(other.id, option.id) < 0)
+}
 
 /**
- * What prices could choose for a slot, best first: the upper hull of (cost, merit), where a rung costs the sum of its
- * rate and power relative to the chosen ones, between the safe floor and the best. Unlike the desired state's ladder it
- * also holds what is above the choice: content may become easier while nobody answers.
+ * What a slot could sensibly run within any lease near the present plan, best first: the options that no other beats in
+ * rate, power and merit at once, down to the safe floor, which asks for the least of both together. Unlike the desired
+ * state's ladder it also holds what is above the choice.
  *
  * @param allowed Keeps deadline and floor; at least one.
  */
 export function makeCapsuleLadder(chosen: Option, allowed: readonly Option[]): Rung[] {
   const cost = (o: Option) => o.rateBps / Math.max(1, chosen.rateBps) + o.powerMw / Math.max(1, chosen.powerMw)
-  const choices = allowed.map((option) => ({ option, rateBps: cost(option) }))
-  const byCost = choices
-    .map((_, i) => i)
-    .sort(
-      (a, b) => choices[a]!.rateBps - choices[b]!.rateBps || compareIds(choices[a]!.option.id, choices[b]!.option.id),
-    )
-  const hull = upperHull(choices, byCost, ({ option }) => option.merit).map((i) => choices[i]!.option)
-  const rungs = hull.some(({ id }) => id === chosen.id) ? hull : [...hull, chosen]
-  const bestFirst = rungs.toSorted((a, b) => b.merit - a.merit || compareIds(a.id, b.id))
-  return thin(bestFirst, chosen).map(toRung)
+  const floor = allowed.reduce((a, b) => ((cost(b) - cost(a) || compareIds(b.id, a.id)) < 0 ? b : a))
+  const isInReach = (o: Option) => o.rateBps <= REACH * chosen.rateBps && o.powerMw <= REACH * chosen.powerMw
+  const sensible = allowed
+    .filter((o) => o !== floor && (isInReach(o) || o.id === chosen.id))
+    .filter((o, _, all) => o.id === chosen.id || all.every((other) => !isDominated(o, other)))
+    .toSorted((a, b) => b.merit - a.merit || compareIds(a.id, b.id))
+  return [...thin(sensible, chosen), floor].map(toRung)
 }
 
-/** At most so many: the ends, the choice, and the others evenly. */
+/** At most so many: the choice, and the others evenly. */
 function thin(rungs: readonly Option[], chosen: Option): readonly Option[] {
-  if (rungs.length <= MAX_RUNGS) return rungs
-  const others = rungs.slice(1, -1).filter(({ id }) => id !== chosen.id)
-  const room = MAX_RUNGS - 3
-  const kept = new Set(Array.from({ length: room }, (_, i) => others[Math.floor((i * others.length) / room)]!.id))
-  return rungs.filter(({ id }, i) => i === 0 || i === rungs.length - 1 || id === chosen.id || kept.has(id))
+  const room = MAX_RUNGS - 2
+  if (rungs.length <= room) return rungs
+  const kept = new Set(Array.from({ length: room }, (_, i) => rungs[Math.floor((i * rungs.length) / room)]!.id))
+  return rungs.filter(({ id }) => id === chosen.id || kept.has(id))
 }

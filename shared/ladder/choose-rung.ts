@@ -50,13 +50,14 @@ function powerLimitW({ ladder, lease }: CapsuleSlot, conditions: Conditions): nu
 }
 
 /**
- * Choose what a slot runs when the controller is out of reach: of the rungs that keep lease, deadline, heat and battery,
- * the one with the most utility - lambda * rate - mu * power at the capsule's prices. Pure: controller and device give
- * the same answer to the same question.
+ * Choose what a slot runs when the controller is out of reach: of the rungs that keep lease, deadline, heat and battery, the
+ * one with the most utility. Within its lease nobody else can use what a device leaves, so prices say nothing until they are
+ * old; from then on the part by which things may have become scarcer is paid for at the capsule's prices. Pure: controller and
+ * device give the same answer to the same question.
  *
  * @returns Position in `capsule.ladder`; the last (the safe floor) once the capsule has ended, if its age is not known, or
  *   if nothing else keeps the limits.
- * @see reference: Kelly, Maulloo and Tan 1998 for prices; docs/offline.md for the rule in words.
+ * @see docs/offline.md
  */
 export function chooseRung(capsule: CapsuleSlot, validS: number, conditions: Conditions): number {
   const { ladder, lease, prices } = capsule
@@ -81,7 +82,9 @@ export function chooseRung(capsule: CapsuleSlot, validS: number, conditions: Con
       bestUtility *
       ((isSameGraph(rung, running) ? SAME_GRAPH_BONUS : 0) + (rung === running ? SAME_CONFIGURATION_BONUS : 0))
     // Whole millionths, so that no rounding of a sum decides; the better rung, which comes first, wins a tie.
-    const worth = Math.round(1e6 * (rung.utility + bonus - scarcity * (prices.lambda * rateBps + prices.mu * powerW)))
+    const worth = Math.round(
+      1e6 * (rung.utility + bonus - (scarcity - 1) * (prices.lambda * rateBps + prices.mu * powerW)),
+    )
     if (best === undefined || worth > best.worth) best = { rung: i, worth }
   }
   return best?.rung ?? floor
