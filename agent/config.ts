@@ -2,9 +2,12 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigError, describeError } from '@espalier/shared/errors'
 import { deviceIdSchema, siteIdSchema, slotIdSchema } from '@espalier/shared/ids'
+import { isPublicKeyText } from '@espalier/shared/signature/keys'
 import { z } from 'zod'
 import { COUNTRIES } from './meter/carbon.ts'
 import { plugSchema } from './sensors/plug.ts'
+
+const publicKeySchema = z.string().refine(isPublicKeyText, 'expected an Ed25519 public key of 43 base64url characters')
 
 const sourceSchema = z.strictObject({
   kind: z.enum(['images', 'video']),
@@ -140,6 +143,30 @@ export const SETTINGS = [
     form: 'text',
     isSecret: true,
     sentence: 'Password of the broker, if it asks for one.',
+  }),
+  setting({
+    key: 'controllerKey',
+    schema: publicKeySchema.optional(),
+    fallback: undefined,
+    unit: 'public key',
+    form: 'text',
+    sentence: 'Key that capsules must be signed with; without it, that of the first capsule is trusted from then on.',
+  }),
+  setting({
+    key: 'familyKey',
+    schema: publicKeySchema.optional(),
+    fallback: undefined,
+    unit: 'public key',
+    form: 'text',
+    sentence: 'Key that families must be signed with; without it, unsigned ones are taken too.',
+  }),
+  setting({
+    key: 'monthlyBytes',
+    schema: z.int().min(1).optional(),
+    fallback: undefined,
+    unit: 'bytes',
+    form: 'json',
+    sentence: 'What the link may carry in a calendar month: near it, telemetry becomes rare.',
   }),
   setting({
     key: 'controllerUrl',

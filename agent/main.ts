@@ -5,10 +5,16 @@ import { type Clock, systemClock } from '@espalier/shared/clock'
 import { describeError } from '@espalier/shared/errors'
 import type { SlotId } from '@espalier/shared/ids'
 import { type Family, openFamily } from '@espalier/shared/manifest/open-family'
-import type { Command, Desired } from '@espalier/shared/messages/controller'
+import type { Command, Desired, Rung } from '@espalier/shared/messages/controller'
 import type { Ack, Birth, DeviceEvent, Reported, State, Telemetry } from '@espalier/shared/messages/device'
+import { requireSignature } from '@espalier/shared/signature/manifest-signature'
+import { readHeadroom } from './autonomy/read-headroom.ts'
+import { Steering } from './autonomy/steering.ts'
 import type { AgentConfig, SlotConfig } from './config.ts'
 import type { Plan } from './governor/governor.ts'
+import { PowerWatch } from './governor/power-watch.ts'
+import { Ledger } from './ledger/ledger.ts'
+import { paceTelemetry } from './ledger/pace-telemetry.ts'
 import { Inbox, subscriptionsOf } from './link/inbox.ts'
 import { MqttLink } from './link/mqtt-link.ts'
 import { Outbox } from './link/outbox.ts'
@@ -22,7 +28,7 @@ import { readBoard, readDeviceCpuSeconds, readOwnCpuSeconds, readRssBytes } from
 import { type Choice, findSensors } from './sensors/find-sensors.ts'
 import { MachineWatch } from './sensors/machine-watch.ts'
 import { openPlug, type Plug } from './sensors/plug.ts'
-import { recordedCommands, runCommand } from './sensors/run-command.ts'
+import { type CommandRunner, recordedCommands, runCommand } from './sensors/run-command.ts'
 import { type SystemFiles, systemFiles } from './sensors/system-files.ts'
 import { openSink } from './sink/open-sink.ts'
 import { defaultPlan } from './slot/default-plan.ts'
@@ -31,6 +37,9 @@ import { Slot } from './slot/slot.ts'
 import { openSource } from './source/open-source.ts'
 import { Spool } from './spool/spool.ts'
 import { WORKER_PATH, WorkerSupervisor } from './supervisor/worker-supervisor.ts'
+import { countBoot } from './time/boot-counter.ts'
+import { ClockWatch } from './time/clock-watch.ts'
+import { type ClockQuality, readMachineBoot, readUptimeMs } from './time/time-mark.ts'
 import { writeAtomically } from './twin/atomic-file.ts'
 import { type DesiredSlot, Twin } from './twin/twin.ts'
 
@@ -53,6 +62,9 @@ export interface AgentSurroundings {
   readonly readOwnCpuSeconds: () => number
   readonly readDeviceCpuSeconds: () => number
   readonly readRssBytes: () => number
+  readonly runCommand: CommandRunner
+  /** Since the machine was started. */
+  readonly readUptimeMs: () => number
 }
 
 const thisMachine: AgentSurroundings = {
@@ -63,6 +75,8 @@ const thisMachine: AgentSurroundings = {
   readOwnCpuSeconds,
   readDeviceCpuSeconds,
   readRssBytes,
+  runCommand,
+  readUptimeMs,
 }
 
 interface SlotParts {
@@ -72,11 +86,12 @@ interface SlotParts {
 }
 
 function planOf({ ladder, lease }: DesiredSlot): Plan {
-  // The limit outlives the lease's time: a device that hears nothing must not take more of its site's uplink.
-  return { ladder, leaseBps: lease.rateBps }
+  // The limits outlive the lease's time: a device that hears nothing must not take more than it was given.
+  return { ladder, leaseBps: lease.rateBps, leasePowerW: lease.powerW }
 }
 
-const configurationsOf = ({ ladder }: DesiredSlot) => ladder.map(({ configuration }) => configuration)
+const configurationsOf = ({ ladder }: { readonly ladder: readonly Rung[] }) =>
+  ladder.map(({ configuration }) => configuration)
 
 /** The control process: owns the parts and carries messages between them. */
 class Agent {
@@ -93,6 +108,11 @@ class Agent {
   #refused: Choice['refused'] = []
   #machine: MachineWatch | undefined
   #plug: Plug | undefined
+  readonly #clockWatch: ClockWatch
+  readonly #ledger: Ledger
+  readonly #steering: Steering
+  readonly #powerWatch = new PowerWatch()
+  #uplinkBytes = 0
   readonly #parts = new Map<SlotId, SlotParts>()
   #birth: Birth | undefined
   /** CPU of the device before this boot. */
@@ -105,6 +125,28 @@ class Agent {
     this.#log = log
     this.#around = around
     this.#twin = new Twin(config.dataDir, (error) => log.error({ reason: error.message }, 'desired state lost'))
+    const { clock, files } = around
+    const { root } = config.sensors
+    const boot = randomBytes(8).toString('hex')
+    const { bootNumber, knownWallMs } = countBoot(config.dataDir, clock.wallMs(), {
+      onError: (error) => log.error({ reason: describeError(error) }, 'boot not counted'),
+    })
+    this.#clockWatch = new ClockWatch({
+      root,
+      files,
+      run: around.runCommand,
+      wallMs: clock.wallMs,
+      monotonicMs: clock.monotonicMs,
+      knownWallMs,
+    })
+    const clk = (): ClockQuality => this.#clockWatch.quality
+    this.#ledger = new Ledger({
+      dataDir: config.dataDir,
+      monotonicMs: clock.monotonicMs,
+      wallMs: clock.wallMs,
+      clk,
+      onError: ({ message }) => log.error({ reason: message }, 'ledger'),
+    })
     this.#spool = new Spool(join(config.dataDir, 'spool'), config.spoolMaxBytes)
     let isBirthUsed = true
     this.#link = new MqttLink({
@@ -124,14 +166,16 @@ class Agent {
         await this.#introduce()
         this.#outbox.drain()
       },
-      onMessage: (topic, payload) => this.#inbox.receive(topic, payload),
+      onMessage: (topic, payload, isRetained) => this.#inbox.receive(topic, payload, isRetained),
       random: around.random,
       log,
     })
     this.#outbox = new Outbox({
       device: config.device,
-      boot: randomBytes(8).toString('hex'),
+      boot,
+      bootNumber,
       clock: around.clock,
+      clk,
       spool: this.#spool,
       publisher: this.#link,
       bd: () => this.#twin.state.bd,
@@ -141,8 +185,25 @@ class Agent {
       device: config.device,
       outbox: this.#outbox,
       onDesired: (desired) => this.#receiveDesired(desired),
+      onCapsule: (signed, isRetained) => this.#steering.receiveCapsule(signed, isRetained),
+      onController: (state) => this.#steering.receiveController(state),
       onCommand: (command) => this.#obey(command),
       log,
+    })
+    const machineBoot = readMachineBoot(root, files, boot)
+    this.#steering = new Steering({
+      device: config.device,
+      dataDir: config.dataDir,
+      controllerKey: config.controllerKey,
+      monotonicMs: clock.monotonicMs,
+      mark: () => ({ machineBoot, uptimeMs: around.readUptimeMs(), wallMs: clock.wallMs(), clk: clk() }),
+      readHeadroom: () => readHeadroom(root, files),
+      refusalOf: (slot, ladder) => this.#refusalOf(slot, ladder),
+      desiredOf: (slot) => {
+        const desired = this.#twin.state.slots.find((each) => each.slot === slot)
+        return desired && planOf(desired)
+      },
+      onEvent: (event) => this.#outbox.sendEvent(event),
     })
   }
 
@@ -179,6 +240,7 @@ class Agent {
       }
     } finally {
       await this.#plug?.close()
+      this.#ledger.save()
       this.#spool.close()
     }
   }
@@ -213,7 +275,8 @@ class Agent {
   async #openSlot(config: SlotConfig): Promise<SlotParts> {
     const { threads, controllerUrl, device, qualityEveryFrames } = this.#config
     const familyDir = resolve(config.familyDir ?? this.#config.familyDir)
-    const family = await openFamily(familyDir)
+    const { familyKey } = this.#config
+    const family = await openFamily(familyDir, familyKey === undefined ? undefined : requireSignature(familyKey))
     const { manifest } = family
     const stream = await openSource(config.source)
     const onEvent = (event: DeviceEvent): void => this.#outbox.sendEvent(event)
@@ -244,6 +307,9 @@ class Agent {
         random: this.#around.random,
         clock: this.#around.clock,
         onEvent,
+        onSent: (bytes) => {
+          this.#uplinkBytes += bytes
+        },
       }),
       supervisor,
       qualityEveryFrames,
@@ -328,8 +394,14 @@ class Agent {
       if (nowMs - meteredMs >= METER_EVERY_MS) {
         meteredMs = nowMs
         this.#sample()
+        this.#brake(nowMs)
+        const slots = new Map([...this.#parts].map(([id, { slot }]) => [id, slot]))
+        this.#steering.step(this.#link.isConnected, slots)
+        void this.#clockWatch.refresh()
       }
-      const intervalMs = this.#twin.state.telemetryIntervalS * 1000
+      const { monthBytes } = this.#ledger.view()
+      const { telemetryIntervalS } = this.#twin.state
+      const intervalMs = paceTelemetry(telemetryIntervalS, monthBytes, this.#config.monthlyBytes) * 1000
       if (nowMs - toldMs >= intervalMs) {
         // Keep the phase unless more than one interval was missed.
         toldMs = nowMs - toldMs < 2 * intervalMs ? toldMs + intervalMs : nowMs
@@ -364,12 +436,25 @@ class Agent {
     })
   }
 
+  /** Let each slot keep its lease of power. */
+  #brake(nowMs: number): void {
+    const meter = this.#meter!
+    const joules = meter.telemetry().reduce((sum, source) => sum + source.joules, 0)
+    const slots = new Map([...this.#parts.keys()].map((id) => [id, meter.slot(id)]))
+    for (const [id, reading] of this.#powerWatch.read(nowMs, joules, slots) ?? [])
+      this.#parts.get(id)?.slot.recordPower(reading)
+    const { txBytes, rxBytes } = this.#link.traffic
+    this.#ledger.note({ txBytes: txBytes + this.#uplinkBytes, rxBytes, selfJoules: meter.selfJoules })
+  }
+
   #telemetry(): Telemetry {
     this.#sample()
     const meter = this.#meter!
     const parts = [...this.#parts]
     const carbon = carbonIntensity(this.#config.carbon)
     const baseline = meter.idle.current
+    const ledger = this.#ledger.view()
+    const { monthlyBytes } = this.#config
     return {
       energy: meter.telemetry(),
       ...(this.#machine?.state === undefined ? {} : { machine: this.#machine.state }),
@@ -385,10 +470,17 @@ class Agent {
             },
           }),
       slots: parts.map(([id, { slot }]) => ({ ...slot.telemetry(), ...meter.slot(id) })),
+      link: {
+        txBytes: ledger.txBytes,
+        rxBytes: ledger.rxBytes,
+        monthBytes: ledger.monthBytes,
+        ...(monthlyBytes === undefined ? {} : { capBytes: monthlyBytes }),
+      },
       self: {
         rssBytes: this.#around.readRssBytes(),
         cpuSeconds: this.#selfCpuSeconds(),
         joules: meter.selfJoules,
+        monthJoules: ledger.monthJoules,
         spoolBytes: this.#spool.bytes,
         spoolDropped: this.#spool.dropped,
         workerRestarts: parts.reduce((sum, [, { supervisor }]) => sum + supervisor.restarts, 0),
@@ -396,13 +488,14 @@ class Agent {
     }
   }
 
+  #refusalOf(slot: SlotId, ladder: readonly Rung[]): string | undefined {
+    const family = this.#parts.get(slot)?.family
+    if (family === undefined) return 'this device has no such slot'
+    return findRefusal(configurationsOf({ ladder }), { manifest: family.manifest, threads: this.#config.threads })
+  }
+
   #receiveDesired(desired: Desired): void {
-    const { threads } = this.#config
-    const refusalOf = (slot: DesiredSlot): string | undefined => {
-      const family = this.#parts.get(slot.slot)?.family
-      if (family === undefined) return 'this device has no such slot'
-      return findRefusal(configurationsOf(slot), { manifest: family.manifest, threads })
-    }
+    const refusalOf = ({ slot, ladder }: DesiredSlot): string | undefined => this.#refusalOf(slot, ladder)
     if (desired.gen < this.#twin.state.gen) return
     const isNewer = this.#twin.supersede(desired, (slot) => refusalOf(slot) === undefined)
     for (const wanted of desired.slots) {

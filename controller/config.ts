@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { ConfigError, describeError } from '@espalier/shared/errors'
+import { isPublicKeyText } from '@espalier/shared/signature/keys'
 import { z } from 'zod'
 
 interface Setting<Value> {
@@ -50,7 +51,7 @@ export const settings = {
     type: text,
     default: '.espalier/controller',
     environment: 'ESPALIER_DATA_DIR',
-    sentence: 'Folder of the database.',
+    sentence: 'Folder of the database and of the key that signs capsules.',
   }),
   familiesDir: setting({
     type: text,
@@ -63,6 +64,25 @@ export const settings = {
     default: undefined,
     environment: 'ESPALIER_DEVICE_PASSWORDS_FILE',
     sentence: 'Lines of "name:sha256 of the password"; the name "_operator" may use the API.',
+  }),
+  capsuleS: setting({
+    type: z.coerce
+      .number()
+      .min(60)
+      .max(7 * 86_400),
+    default: 3600,
+    unit: 's',
+    environment: 'ESPALIER_CAPSULE_S',
+    sentence: 'How long a device that hears nothing may use its lease; budgets hold it for as long.',
+  }),
+  familyKey: setting({
+    type: z
+      .string()
+      .refine(isPublicKeyText, 'expected 43 base64url characters, as "espalier forge key" prints')
+      .optional(),
+    default: undefined,
+    environment: 'ESPALIER_FAMILY_KEY',
+    sentence: 'Public key that families must be signed with; absent: unsigned ones are taken too.',
   }),
   planIntervalMs: setting({
     type: z.coerce.number().int().min(50).max(600_000),

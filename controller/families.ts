@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describeError } from '@espalier/shared/errors'
-import { type Family, openFamily } from '@espalier/shared/manifest/open-family'
+import { type Family, type FamilyCheck, openFamily } from '@espalier/shared/manifest/open-family'
 import type { Logger } from 'pino'
 
 export type KnownFamily = Family & { readonly directory: string }
@@ -12,8 +12,8 @@ export interface Families {
   list(): readonly KnownFamily[]
 }
 
-/** Folders without a readable manifest are skipped and logged; an absent folder has no families. */
-export async function openFamilies(directory: string, log: Logger): Promise<Families> {
+/** Folders without a readable manifest, or refused by `check`, are skipped and logged; an absent folder has no families. */
+export async function openFamilies(directory: string, log: Logger, check?: FamilyCheck): Promise<Families> {
   const families = new Map<string, KnownFamily>()
   const entries = await readdir(directory, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error
@@ -26,7 +26,7 @@ export async function openFamilies(directory: string, log: Logger): Promise<Fami
     const files = await readdir(path)
     if (!files.includes('manifest.json')) continue
     try {
-      const family = await openFamily(path)
+      const family = await openFamily(path, check)
       families.set(family.manifest.family, { ...family, directory: path })
     } catch (error) {
       log.error({ directory: path, reason: describeError(error) }, 'family refused')

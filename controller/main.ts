@@ -3,11 +3,15 @@ import { join } from 'node:path'
 import { type Clock, systemClock } from '@espalier/shared/clock'
 import { ConfigError, describeError } from '@espalier/shared/errors'
 import type { DeviceId } from '@espalier/shared/ids'
+import { publicKeyText } from '@espalier/shared/signature/keys'
+import { requireSignature } from '@espalier/shared/signature/manifest-signature'
+import { signDocument } from '@espalier/shared/signature/signed-document'
 import type { Logger } from 'pino'
 import { buildApp } from './api/build-app.ts'
 import { CONTROLLER_USER, type EmbeddedBroker, startBroker } from './broker/embedded-broker.ts'
 import { type MqttLink, openMqttLink } from './broker/mqtt-link.ts'
 import { readPasswords } from './broker/passwords.ts'
+import { openControllerKey } from './capsule/controller-key.ts'
 import type { ControllerConfig } from './config.ts'
 import { EventBus } from './events.ts'
 import { openFamilies } from './families.ts'
@@ -54,10 +58,13 @@ export async function startController(
 
 async function start(config: ControllerConfig, log: Logger, clock: Clock, closers: (() => unknown)[]) {
   const passwords = config.devicePasswordsFile === undefined ? undefined : readPasswords(config.devicePasswordsFile)
-  const families = await openFamilies(config.familiesDir, log)
+  const check = config.familyKey === undefined ? undefined : requireSignature(config.familyKey)
+  const families = await openFamilies(config.familiesDir, log, check)
   const store = openStore(join(config.dataDir, 'controller.sqlite'))
   closers.push(() => store.close())
 
+  const key = openControllerKey(config.dataDir)
+  log.info({ publicKey: publicKeyText(key) }, 'capsules are signed; devices may be given this as "controllerKey"')
   const fleet = Fleet.load(store)
   const events = new EventBus()
   const streams = new Streams(clock)
@@ -73,6 +80,8 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
     log: log.child({ part: 'planner' }),
     link: currentLink,
     intervalMs: config.planIntervalMs,
+    capsuleS: config.capsuleS,
+    signCapsule: (capsule) => signDocument(capsule, key),
   })
   closers.push(() => planner.close())
 

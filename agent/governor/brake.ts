@@ -8,6 +8,8 @@ export const WINDOW_MS = 10_000
  * overdraft before it happens when a scene has changed.
  */
 const HORIZONS_MS = [600, 3_000]
+/** The same for power, which is measured once a second. */
+const POWER_HORIZONS_MS = [2_000, 5_000]
 /** One frame can be this much larger than expected, and the uplink adds a header to each: aim below the lease. */
 const TARGET_SHARE = 0.97
 /** Each change costs the worker a merge of the weights: tighten a little more than needed now, to do it less often. */
@@ -24,6 +26,8 @@ const SCENE_MS = 1_000
 const MISSED_SHARE = 0.5
 const MISSED_SHARE_GOOD = 0.05
 const MIN_OUTCOMES = 10
+/** Power says something of a rung once it was measured for this long on it. */
+const MIN_POWER_MS = 3_000
 const FIRST_HOLD_MS = 30_000
 const MAX_HOLD_MS = 600_000
 
@@ -31,6 +35,18 @@ export interface SentFrame {
   readonly atMs: number
   readonly bits: number
   readonly configuration: Configuration
+  /** From its arrival to the sink; absent: not known. */
+  readonly latencyMs?: number
+}
+
+/** What the meter said of the time up to a moment. */
+export interface PowerReading {
+  readonly atMs: number
+  readonly durationMs: number
+  /** Mean over that time: of the slot, and its share of what the device draws beside slots. */
+  readonly powerW: number
+  /** What the rung that ran was expected to draw. */
+  readonly expectedW: number
 }
 
 export interface FrameOutcome {
@@ -57,10 +73,14 @@ export interface Situation {
   readonly ladder: readonly Rung[]
   /** Undefined: no limit. */
   readonly leaseBps: number | undefined
+  /** Watts; undefined: no limit. */
+  readonly leasePowerW?: number | undefined
+  /** Readings of the last `WINDOW_MS`, oldest first; absent: nothing is measured. */
+  readonly power?: readonly PowerReading[]
   /** Frames of the last `WINDOW_MS`, oldest first. */
   readonly sent: readonly SentFrame[]
   readonly outcomes: readonly FrameOutcome[]
-  /** Bits per second that a configuration is expected to send with ordinary content. */
+  /** Bits per second that a configuration is expected to send with ordinary content. One function for one ladder: its answers are kept. */
   readonly expectedBps: (configuration: Configuration) => number
   /** Absent: 255. 0 for a task whose rate does not depend on alpha. */
   readonly maxAlpha255?: number
@@ -85,8 +105,31 @@ export function configurationAt(ladder: readonly Rung[], { rung, alpha255 }: Pos
   return { ...ladder[rung]!.configuration, alpha255 }
 }
 
+interface Place {
+  readonly position: Position
+  /** With ordinary content. */
+  readonly bps: number
+}
+
+/** By the function that says what to expect: a slot asks before every frame, and its answers change with the plan alone. */
+const knownPlaces = new WeakMap<Situation['expectedBps'], { ladder: readonly Rung[]; places: readonly Place[] }>()
+
+function placesOf({ ladder, expectedBps, maxAlpha255 }: Situation): readonly Place[] {
+  const known = knownPlaces.get(expectedBps)
+  if (known?.ladder === ladder) return known.places
+  const places = positionsOf(ladder, maxAlpha255).map((position) => ({
+    position,
+    bps: expectedBps(configurationAt(ladder, position)),
+  }))
+  knownPlaces.set(expectedBps, { ladder, places })
+  return places
+}
+
+/** Where nothing is allowed, less is still better than more. */
+const shareOf = (part: number, allowed: number): number => (part === 0 ? 0 : part / Math.max(allowed, 1e-9))
+
 /** How much more than expected the frames since a moment took; 1 before any. */
-function contentFactor({ sent, expectedBps }: Situation, sinceMs: number): number {
+export function contentFactor({ sent, expectedBps }: Situation, sinceMs: number): number {
   let [bits, expectedBits] = [0, 0]
   for (const frame of sent) {
     if (frame.atMs < sinceMs) continue
@@ -111,12 +154,48 @@ function allowedBps({ nowMs, leaseBps, sent, ladder }: Situation): number {
   return Math.max(0, Math.min(targetBps, ...allowed))
 }
 
-function nextFloor(state: BrakeState, { nowMs, ladder, outcomes }: Situation): BrakeState['floor'] {
+/** How much more than expected the slot drew since a moment; 1 before any reading. */
+export function powerFactor({ power = [] }: Situation, sinceMs: number): number {
+  let [joules, expectedJoules] = [0, 0]
+  for (const reading of power) {
+    if (reading.atMs < sinceMs || !(reading.expectedW > 0)) continue
+    joules += reading.powerW * reading.durationMs
+    expectedJoules += reading.expectedW * reading.durationMs
+  }
+  return expectedJoules > 0 ? joules / expectedJoules : 1
+}
+
+/** Watts that may be drawn from now on so that the window is within the target at each horizon. */
+function allowedW({ nowMs, leasePowerW, power = [] }: Situation): number {
+  if (leasePowerW === undefined) return Number.POSITIVE_INFINITY
+  const targetW = TARGET_SHARE * leasePowerW
+  const last = power.at(-1)
+  // Since the last reading it goes on as it was.
+  const unread = last === undefined ? 0 : last.powerW * Math.max(0, nowMs - last.atMs)
+  const allowed = POWER_HORIZONS_MS.map((horizonMs) => {
+    const keptFromMs = nowMs - WINDOW_MS + horizonMs
+    const spent = power.reduce((sum, r) => (r.atMs > keptFromMs ? sum + r.powerW * r.durationMs : sum), unread)
+    return (targetW * WINDOW_MS - spent) / horizonMs
+  })
+  return Math.max(0, Math.min(targetW, ...allowed))
+}
+
+/** Whether the rung that runs was measured for long enough, and draws more than the lease. */
+function isOverPower({ floor, changedMs }: BrakeState, { leasePowerW, power = [] }: Situation): boolean {
+  if (leasePowerW === undefined) return false
+  const since = power.filter(({ atMs, durationMs }) => atMs - durationMs >= Math.max(floor.sinceMs, changedMs))
+  const ms = since.reduce((sum, { durationMs }) => sum + durationMs, 0)
+  return ms >= MIN_POWER_MS && since.reduce((sum, r) => sum + r.powerW * r.durationMs, 0) / ms > leasePowerW
+}
+
+function nextFloor(state: BrakeState, situation: Situation): BrakeState['floor'] {
+  const { nowMs, ladder, outcomes } = situation
   const { floor } = state
   const since = outcomes.filter(({ atMs }) => atMs >= floor.sinceMs)
-  if (since.length < MIN_OUTCOMES) return floor
-  const missed = since.filter(({ isMissed }) => isMissed).length / since.length
-  if (missed > MISSED_SHARE) {
+  const isOver = isOverPower(state, situation)
+  if (since.length < MIN_OUTCOMES && !isOver) return floor
+  const missed = since.length === 0 ? 0 : since.filter(({ isMissed }) => isMissed).length / since.length
+  if ((since.length >= MIN_OUTCOMES && missed > MISSED_SHARE) || isOver) {
     const powerW = ladder[state.rung]!.powerW
     const lighter = ladder.findIndex((rung, i) => i > state.rung && rung.powerW < powerW)
     if (lighter === -1) return floor
@@ -147,27 +226,35 @@ export function brake(state: BrakeState, situation: Situation, { isNewPlan = fal
   const { nowMs, ladder } = situation
   const floor = nextFloor(state, situation)
   const factor = Math.max(contentFactor(situation, 0), contentFactor(situation, nowMs - SCENE_MS))
-  const allowed = allowedBps(situation)
-  const places = positionsOf(ladder, situation.maxAlpha255)
-    .filter(({ rung }) => rung >= floor.rung)
-    .map((position) => ({ position, bps: factor * situation.expectedBps(configurationAt(ladder, position)) }))
-  const firstWithin = (bps: number): number => places.findIndex((place) => place.bps <= bps)
+  const wattFactor = Math.max(powerFactor(situation, 0), powerFactor(situation, nowMs - POWER_HORIZONS_MS[0]!))
+  const allowed = { bps: allowedBps(situation), watts: allowedW(situation) }
+  /** Share of what is allowed that a place takes, of the scarcer of both. */
+  const places = placesOf(situation)
+    .filter(({ position }) => position.rung >= floor.rung)
+    .map(({ position, bps }) => ({
+      position,
+      load: Math.max(
+        shareOf(factor * bps, allowed.bps),
+        shareOf(wattFactor * ladder[position.rung]!.powerW, allowed.watts),
+      ),
+    }))
+  const firstWithin = (share: number): number => places.findIndex(({ load }) => load <= share)
   const moveTo = ({ rung, alpha255 }: Position): BrakeState =>
     rung === state.rung && alpha255 === state.alpha255
       ? { ...state, floor }
       : { rung, alpha255, changedMs: nowMs, floor }
 
-  const least = (): Position => places.reduce((a, b) => (b.bps < a.bps ? b : a)).position
-  const placeWithin = (bps: number): Position => places[firstWithin(bps)]?.position ?? least()
+  const least = (): Position => places.reduce((a, b) => (b.load < a.load ? b : a)).position
+  const placeWithin = (share: number): Position => places[firstWithin(share)]?.position ?? least()
 
   const current = places.findIndex(
     ({ position }) => position.rung === state.rung && position.alpha255 === state.alpha255,
   )
-  if (isNewPlan || situation.leaseBps === undefined) return moveTo(placeWithin(allowed))
-  if (current === -1 || places[current]!.bps > allowed)
-    return moveTo(placeWithin((allowed * TIGHTEN_SHARE) / TARGET_SHARE))
+  const isUnlimited = situation.leaseBps === undefined && situation.leasePowerW === undefined
+  if (isNewPlan || isUnlimited) return moveTo(placeWithin(1))
+  if (current === -1 || places[current]!.load > 1) return moveTo(placeWithin(TIGHTEN_SHARE / TARGET_SHARE))
 
-  const roomy = firstWithin((allowed * RELEASE_SHARE) / TARGET_SHARE)
+  const roomy = firstWithin(RELEASE_SHARE / TARGET_SHARE)
   if (roomy === -1 || roomy >= current || nowMs - state.changedMs < RELEASE_EVERY_MS) return moveTo(state)
   const goal = places[roomy]!.position
   if (goal.rung !== state.rung) return moveTo(places.findLast(({ position }) => position.rung === goal.rung)!.position)

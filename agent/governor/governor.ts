@@ -4,8 +4,11 @@ import {
   type BrakeState,
   brake,
   configurationAt,
+  contentFactor,
   type FrameOutcome,
   initialState,
+  type PowerReading,
+  powerFactor,
   type SentFrame,
   type Situation,
   WINDOW_MS,
@@ -22,6 +25,15 @@ export interface Plan {
   readonly ladder: readonly Rung[]
   /** Bits per second; undefined: no limit. */
   readonly leaseBps: number | undefined
+  /** Watts; absent: no limit. */
+  readonly leasePowerW?: number | undefined
+}
+
+/** How measured differs from expected over the last seconds, as factors > 0; 1 where nothing was measured. */
+export interface Factors {
+  readonly rate: number
+  readonly power: number
+  readonly latency: number
 }
 
 /** Remembers what one slot sent lately, and asks the brake before each frame. */
@@ -31,11 +43,14 @@ export class Governor {
   #state: BrakeState
   #sent: SentFrame[] = []
   #outcomes: FrameOutcome[] = []
+  #power: PowerReading[] = []
+  #expectedBps: Situation['expectedBps']
 
   constructor(plan: Plan, nowMs: number, rateModel: RateModel) {
     this.#plan = plan
     this.#rateModel = rateModel
     this.#state = initialState(plan.ladder, nowMs)
+    this.#expectedBps = this.#expectationOf(plan)
   }
 
   /** What the last decision runs. */
@@ -51,6 +66,7 @@ export class Governor {
   /** Follow another plan from the next frame on. What was sent under the last one still counts against the lease. */
   follow(plan: Plan, nowMs: number): void {
     this.#plan = plan
+    this.#expectedBps = this.#expectationOf(plan)
     this.#outcomes = []
     this.#state = brake(initialState(plan.ladder, nowMs), this.#situation(nowMs), { isNewPlan: true })
   }
@@ -69,18 +85,48 @@ export class Governor {
     this.#outcomes.push(outcome)
   }
 
+  /** @param durationMs Up to `atMs`; `powerW` is the mean over it. */
+  recordPower(reading: Omit<PowerReading, 'expectedW'>): void {
+    this.#power.push({ ...reading, expectedW: this.#plan.ladder[this.#state.rung]!.powerW })
+  }
+
+  factors(nowMs: number): Factors {
+    const situation = this.#situation(nowMs)
+    const timed = this.#sent.flatMap(({ latencyMs, configuration }) => {
+      const expectedMs = this.#expectedLatencyMs(configuration)
+      return latencyMs === undefined || expectedMs === undefined ? [] : [latencyMs / expectedMs]
+    })
+    const latency = timed.sort((a, b) => a - b)[timed.length >> 1] ?? 1
+    return { rate: contentFactor(situation, 0), power: powerFactor(situation, 0), latency }
+  }
+
+  /** As predicted for the rung of the same graph; undefined if nobody did. */
+  #expectedLatencyMs({ variant, width, height }: Configuration): number | undefined {
+    const rung = this.#plan.ladder.find(
+      ({ configuration: c }) => c.variant === variant && c.width === width && c.height === height,
+    )
+    return rung?.latencyMs === 0 ? undefined : rung?.latencyMs
+  }
+
+  #expectationOf({ ladder }: Plan): Situation['expectedBps'] {
+    return (configuration) => this.#rateModel.expectedBps(configuration, ladder)
+  }
+
   #situation(nowMs: number): Situation {
     const isRecent = ({ atMs }: { atMs: number }): boolean => atMs > nowMs - WINDOW_MS
     this.#sent = this.#sent.filter(isRecent)
     this.#outcomes = this.#outcomes.filter(isRecent)
-    const { ladder, leaseBps } = this.#plan
+    this.#power = this.#power.filter(isRecent)
+    const { ladder, leaseBps, leasePowerW } = this.#plan
     return {
       nowMs,
       ladder,
       leaseBps,
+      leasePowerW,
       sent: this.#sent,
+      power: this.#power,
       outcomes: this.#outcomes,
-      expectedBps: (configuration) => this.#rateModel.expectedBps(configuration, ladder),
+      expectedBps: this.#expectedBps,
       maxAlpha255: this.#rateModel.maxAlpha255,
     }
   }

@@ -21,7 +21,8 @@ export interface LinkOptions {
   /** Called before each connection. */
   readonly will: () => { readonly topic: string; readonly payload: Uint8Array }
   readonly onConnected: () => Promise<void>
-  readonly onMessage: (topic: string, payload: Uint8Array) => void
+  /** @param isRetained Kept by the broker from before: nobody said it just now. */
+  readonly onMessage: (topic: string, payload: Uint8Array, isRetained: boolean) => void
   /** In [0, 1): spreads the devices of a site that lost the same broker. */
   readonly random: () => number
   readonly log: Log
@@ -30,6 +31,17 @@ export interface LinkOptions {
 export interface PublishOptions {
   readonly qos: 0 | 1
   readonly retain: boolean
+}
+
+export interface Traffic {
+  readonly txBytes: number
+  readonly rxBytes: number
+}
+
+/** Sockets count; what is no socket (a WebSocket's stream) does not. */
+function trafficOf(client: MqttClient | undefined): Traffic {
+  const { bytesWritten = 0, bytesRead = 0 } = (client?.stream ?? {}) as { bytesWritten?: number; bytesRead?: number }
+  return { txBytes: bytesWritten, rxBytes: bytesRead }
 }
 
 interface Session {
@@ -46,9 +58,18 @@ export class MqttLink {
   readonly #options: LinkOptions
   readonly #backOff = new BackOff(FIRST_RECONNECT_MS, MAX_RECONNECT_MS)
   #session: Session | undefined
+  #client: MqttClient | undefined
+  /** Of connections that have ended. */
+  #pastTraffic: Traffic = { txBytes: 0, rxBytes: 0 }
 
   constructor(options: LinkOptions) {
     this.#options = options
+  }
+
+  /** Bytes on the wire since the start, TCP and IP headers aside. */
+  get traffic(): Traffic {
+    const now = trafficOf(this.#client)
+    return { txBytes: this.#pastTraffic.txBytes + now.txBytes, rxBytes: this.#pastTraffic.rxBytes + now.rxBytes }
   }
 
   get isConnected(): boolean {
@@ -85,6 +106,7 @@ export class MqttLink {
 
   async #runSession(signal: AbortSignal, goodbye: () => Promise<void>): Promise<void> {
     const client = this.#openClient()
+    this.#client = client
     const lost = new Promise<never>((_, reject) => {
       client.once('error', reject)
       client.once('close', () => reject(new TransportError('the connection was closed', { retryable: true })))
@@ -104,7 +126,7 @@ export class MqttLink {
         aborted,
       ])
       if (isConnected !== true) return
-      client.on('message', (topic, payload) => this.#options.onMessage(topic, payload))
+      client.on('message', (topic, payload, { retain }) => this.#options.onMessage(topic, payload, retain))
       this.#session = { client, lost }
       // Birth and state go out before anything that was asked for can come in.
       await Promise.race([this.#options.onConnected(), lost])
@@ -117,6 +139,8 @@ export class MqttLink {
       await Promise.race([client.endAsync(), delay(SHUTDOWN_GRACE_MS)])
     } finally {
       this.#session = undefined
+      this.#pastTraffic = this.traffic
+      this.#client = undefined
       signal.removeEventListener('abort', onAbort)
       client.end(true)
     }

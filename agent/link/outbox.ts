@@ -6,6 +6,7 @@ import { formatMessage } from '@espalier/shared/messages/envelope'
 import { type UpKind, upTopic } from '@espalier/shared/messages/topics'
 import type { Log } from '../log.ts'
 import type { Spool } from '../spool/spool.ts'
+import type { ClockQuality } from '../time/time-mark.ts'
 import type { PublishOptions } from './mqtt-link.ts'
 
 /** Counters are cumulative, so an outage needs few of them: room in the spool is for events. */
@@ -21,7 +22,11 @@ export interface OutboxOptions {
   readonly device: DeviceId
   /** Names this run of the agent; sequences count within it. */
   readonly boot: string
+  /** Starts of the agent so far; undefined: they could not be counted. */
+  readonly bootNumber: number | undefined
   readonly clock: Clock
+  /** How good the wall clock is now. */
+  readonly clk: () => ClockQuality
   readonly spool: Spool
   readonly publisher: Publisher
   /** Number of the current birth. */
@@ -127,16 +132,16 @@ export class Outbox {
   }
 
   #seal(body: unknown): Uint8Array {
-    const { clock, boot, bd } = this.#options
+    const { clock, boot, bootNumber, bd, clk } = this.#options
     return formatMessage({
       v: 1,
       bd: bd(),
       boot,
+      ...(bootNumber === undefined ? {} : { bootNumber }),
       seq: this.#seq++,
       mono: Math.max(0, clock.monotonicMs() - this.#startMs),
       wall: clock.wallMs(),
-      // Whether the wall clock is disciplined is not known here, so nothing may be concluded from it.
-      clk: 'none',
+      clk: clk(),
       body,
     })
   }

@@ -20,6 +20,8 @@ export interface SinkPlace {
   readonly random: () => number
   readonly clock: Clock
   readonly onEvent: (event: DeviceEvent) => void
+  /** Bytes that went to the uplink. */
+  readonly onSent?: (bytes: number) => void
 }
 
 const SINKS_OF: Readonly<Record<Task, readonly SinkConfig['kind'][]>> = {
@@ -38,7 +40,7 @@ export async function openSink(config: SinkConfig, place: SinkPlace): Promise<Si
     case 'uplink': {
       const url = new URL(`${place.controllerUrl.replace(/\/$/, '')}/api/v1/uplink/${place.device}/${slot}`)
       url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
-      return openUplinkSink(url.href, place.random)
+      return openUplinkSink(url.href, place.random, place.onSent)
     }
     case 'folder':
       return task === 'image-codec' ? openFolderSink(config.path, config) : openLinesSink(config.path, config)

@@ -10,13 +10,20 @@ const MAX_RECONNECT_MS = 5000
 /** A connection that answers no ping is dead even if the network has not said so. */
 const PING_EVERY_MS = 5000
 const CLOSE_GRACE_MS = 1000
+/** Of a client's message of more than 64 KiB; shorter ones have less. */
+const WEBSOCKET_HEADER_BYTES = 14
 
 /**
  * Sends streams to the controller over a WebSocket that is opened again whenever it closes.
  *
  * @param random In [0, 1): spreads the devices of a site that lost the same controller.
+ * @param onSent Told the bytes of each frame on the wire.
  */
-export function openUplinkSink(url: string, random: () => number): Sink {
+export function openUplinkSink(
+  url: string,
+  random: () => number,
+  onSent: (bytes: number) => void = () => undefined,
+): Sink {
   const backOff = new BackOff(FIRST_RECONNECT_MS, MAX_RECONNECT_MS)
   let isClosed = false
   let socket: WebSocket
@@ -48,7 +55,9 @@ export function openUplinkSink(url: string, random: () => number): Sink {
     async send({ sequence, capturedWallMs, result }) {
       if (result.kind !== 'stream') return false
       if (socket.readyState !== WebSocket.OPEN || socket.bufferedAmount > MAX_BUFFERED_BYTES) return false
-      socket.send(encodeUplinkFrame({ sequence, capturedWallMs, stream: result.stream }))
+      const frame = encodeUplinkFrame({ sequence, capturedWallMs, stream: result.stream })
+      socket.send(frame)
+      onSent(frame.byteLength + WEBSOCKET_HEADER_BYTES)
       return true
     },
     async close() {

@@ -7,7 +7,8 @@ import type { DeviceEvent, Reported, Telemetry } from '@espalier/shared/messages
 import { BackOff } from '../back-off.ts'
 import type { SlotConfig } from '../config.ts'
 import { bitsOf } from '../frame-result.ts'
-import { Governor, type Plan } from '../governor/governor.ts'
+import type { PowerReading } from '../governor/brake.ts'
+import { type Factors, Governor, type Plan } from '../governor/governor.ts'
 import { rateModelOf } from '../governor/rate-model.ts'
 import { FrameQueue } from '../queue/frame-queue.ts'
 import { SlotRecorder } from '../recorder/slot-recorder.ts'
@@ -86,6 +87,17 @@ export class Slot {
     this.#refusal = undefined
     if (this.#options.manifest.task === 'classification') this.#next = plan
     else this.#governor.follow(plan, this.#options.clock.monotonicMs())
+  }
+
+  /** How what was measured differs from what the plan expects. */
+  factors(): Factors {
+    return this.#governor.factors(this.#options.clock.monotonicMs())
+  }
+
+  /** Once a second: what the slot drew, and the brake, which must see a limit even while no frame passes. */
+  recordPower(reading: Omit<PowerReading, 'expectedW'>): void {
+    this.#governor.recordPower(reading)
+    this.#governor.decide(this.#options.clock.monotonicMs())
   }
 
   /** Keep what runs; tell the controller why. */
@@ -237,7 +249,7 @@ export class Slot {
     const bits = bitsOf(result)
     const latencyMs = clock.monotonicMs() - frame.arrivedMs
     const isMissed = this.#recorder.recordFrame({ configuration, bits, latencyMs, isSent })
-    this.#governor.recordSent({ atMs, bits, configuration })
+    this.#governor.recordSent({ atMs, bits, configuration, latencyMs })
     this.#governor.recordOutcome({ atMs, isMissed })
   }
 

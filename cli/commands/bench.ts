@@ -9,6 +9,7 @@ import { benchAgent } from '../bench/agent.ts'
 import { atMost, type Findings } from '../bench/checks.ts'
 import { benchCodec } from '../bench/codec.ts'
 import { benchForge } from '../bench/forge.ts'
+import { benchOffline } from '../bench/offline.ts'
 import { benchPlanner } from '../bench/planner.ts'
 import { benchSim } from '../bench/sim.ts'
 import { DEFAULT_FAMILY_DIR, MODELS_DIR } from '../models.ts'
@@ -74,6 +75,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   },
 
   planner: benchPlanner,
+  offline: () => benchOffline(MODELS_DIR, (line) => process.stderr.write(`offline: ${line}\n`)),
 
   async recovery() {
     const recoveries = await measureRecovery({

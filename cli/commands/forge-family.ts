@@ -9,12 +9,15 @@ import {
 import { type FamilySizes, familySizes } from '@espalier/forge/family/family-sizes'
 import { judgeFamily } from '@espalier/forge/family/judge-family'
 import { memorySource } from '@espalier/forge/family/memory-source'
+import { signFamily } from '@espalier/forge/family/sign-family'
 import { writeFamily } from '@espalier/forge/family/write-family'
 import { type LabelledPicture, readPictures } from '@espalier/forge/measure/pictures'
 import { type ModelFile, openModelFile } from '@espalier/forge/model-file'
 import { ConfigError } from '@espalier/shared/errors'
 import type { ClassifierManifest } from '@espalier/shared/manifest/classifier-manifest'
 import { openClassifierFamily } from '@espalier/shared/manifest/narrow-family'
+import { createKeyFile, readKeyFile } from '@espalier/shared/signature/key-file'
+import { publicKeyText } from '@espalier/shared/signature/keys'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { kilo, parseCount, shapeOption } from './forge-pass.ts'
 
@@ -33,6 +36,7 @@ interface FamilyOptions {
   readonly data?: string
   readonly heldOut: string
   readonly heldOutLimit: number
+  readonly key?: string
   readonly json?: true
 }
 
@@ -127,6 +131,8 @@ function print({ family, version, variants }: ClassifierManifest, sizes: FamilyS
 
 async function runFamily(paths: string[], options: FamilyOptions): Promise<void> {
   const { name, version, licence, description, labels, colour, mean, deviation } = options
+  // Before the work: a key that cannot be read is known at once.
+  const key = options.key === undefined ? undefined : readKeyFile(options.key)
   const models = await openModels(paths, options.ids)
   const about: FamilyDescription = {
     family: name,
@@ -146,13 +152,31 @@ async function runFamily(paths: string[], options: FamilyOptions): Promise<void>
   })
   const family = await withJudgement(assembled, pictures)
   await writeFamily(options.out, family)
+  if (key !== undefined) await signFamily(options.out, key)
   const { manifest } = family
   const sizes = familySizes(manifest)
   if (options.json) process.stdout.write(`${JSON.stringify({ manifest, sizes }, undefined, 2)}\n`)
   else print(manifest, sizes, options.out)
 }
 
+async function runSign(folder: string, options: { key: string }): Promise<void> {
+  const key = readKeyFile(options.key)
+  await signFamily(folder, key)
+  process.stdout.write(`${folder}: signed by ${publicKeyText(key)}\n`)
+}
+
 export function registerForgeFamily(forge: Command): void {
+  forge
+    .command('key')
+    .description('make a private key that families are signed with, and print its public half for "familyKey"')
+    .argument('<file>', 'written for this user alone; nothing that is there is replaced')
+    .action((file: string) => void process.stdout.write(`${publicKeyText(createKeyFile(file))}\n`))
+  forge
+    .command('sign')
+    .description('sign the manifest of a family, for agents and controllers that ask for it ("familyKey")')
+    .argument('<folder>', 'of the family')
+    .requiredOption('--key <file>', 'private key, as "espalier forge key" makes')
+    .action(runSign)
   forge
     .command('family')
     .description(
@@ -162,6 +186,7 @@ export function registerForgeFamily(forge: Command): void {
     .requiredOption('-o, --out <folder>', 'where to write; a family that is there is replaced')
     .requiredOption('--name <name>', 'of the family')
     .option('--version <v>', 'of the family', '0.1.0')
+    .option('--key <file>', 'sign the manifest with this private key, as "espalier forge key" makes')
     .requiredOption('--licence <id>', 'of the models, as an SPDX name')
     .option('--description <text>', 'a sentence', '')
     .option('--ids <list>', 'names of the variants; their files say unless given', (text) => text.split(','))

@@ -40,6 +40,7 @@ import {
   budgetsSchema,
   commandBodySchema,
   deviceDetailSchema,
+  deviceEventsSchema,
   deviceViewSchema,
   errorSchema,
   familySchema,
@@ -48,7 +49,7 @@ import {
   totalsSchema,
   whySchema,
 } from './schemas.ts'
-import { type ViewSources, viewDevice, viewPlan, viewTotals } from './views.ts'
+import { type ViewSources, viewDevice, viewEvents, viewPlan, viewTotals } from './views.ts'
 
 export interface AppOptions extends ViewSources {
   readonly host: string
@@ -195,6 +196,12 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       if (totals === undefined) throw notFound('telemetry of', device.id, [])
       return totals
     },
+  )
+
+  api.get(
+    '/devices/:id/events',
+    { schema: { params: deviceParams, response: { 200: deviceEventsSchema, ...errors } } },
+    (request) => viewEvents(find(request.params.id), HISTORY, options),
   )
 
   api.get(

@@ -63,6 +63,11 @@ export function formatMetrics(
   const misses = define('espalier_inference_misses_total', 'counter', 'Frames later than their interval.')
   const energy = define('espalier_inference_energy_joules_total', 'counter', 'Energy of slots, share of idle included.')
   const bytes = define('espalier_link_bytes_total', 'counter', 'Bytes encoded for the uplink.')
+  const wire = define(
+    'espalier_agent_wire_bytes_total',
+    'counter',
+    'Bytes that agents sent and received, uplink included.',
+  )
   const swaps = define('espalier_swaps_total', 'counter', 'Changes of configuration.')
   const duration = define('espalier_inference_duration_seconds', 'histogram', 'Arrival of a frame to its stream.')
   const power = define('espalier_device_power_watts', 'gauge', 'Power of devices over ten seconds.')
@@ -74,6 +79,12 @@ export function formatMetrics(
     const name = { device: device.id }
     if (measured.powerW !== undefined) power.push({ labels: name, value: measured.powerW })
     if (measured.bitsPerSecond !== undefined) rate.push({ labels: name, value: measured.bitsPerSecond })
+    const { link } = measured.totals ?? {}
+    if (link !== undefined)
+      wire.push(
+        { labels: { ...name, direction: 'sent' }, value: link.txBytes },
+        { labels: { ...name, direction: 'received' }, value: link.rxBytes },
+      )
     for (const slot of measured.totals?.slots ?? []) {
       const labels = { device: device.id, slot: slot.slot }
       frames.push({ labels, value: slot.frames })

@@ -1,6 +1,6 @@
 import { configurationSchema } from '@espalier/shared/configuration'
 import { commandSchema, desiredSchema } from '@espalier/shared/messages/controller'
-import { birthSchema, reportedSchema, stateSchema } from '@espalier/shared/messages/device'
+import { birthSchema, eventSchema, reportedSchema, stateSchema } from '@espalier/shared/messages/device'
 import { z } from 'zod'
 import { explanationSchema } from '../plan/explain.ts'
 
@@ -90,6 +90,17 @@ export const decisionSchema = z.object({
   at: z.string(),
   why: explanationSchema,
 })
+
+/** What a device told of, when it happened, and how that is known: see docs/offline.md. */
+export const deviceEventsSchema = z.array(
+  eventSchema.extend({
+    at: z.iso.datetime(),
+    /** Half-width of what is known of `at`; absent: nobody knows how long ago it was. */
+    uncertaintyS: z.number().min(0).optional(),
+    placedBy: z.enum(['contact', 'ntp', 'between']),
+    receivedAt: z.iso.datetime(),
+  }),
+)
 
 export const whySchema = z.object({
   device: z.string(),

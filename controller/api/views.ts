@@ -33,6 +33,23 @@ function measuredFields(measured: Measured) {
   })
 }
 
+/** What a device told of, latest arrival first, placed in time as far as its boots allow. */
+export function viewEvents(device: DeviceRecord, limit: number, { store, clock }: ViewSources) {
+  const beginnings = store.boots.beginnings(device.id, clock.wallMs())
+  return store.events.recent(device.id, limit).map(({ boot, monoMs, receivedMs, event }) => {
+    const beginning = beginnings.get(boot)
+    const atMs = Math.min(receivedMs, beginning === undefined ? receivedMs : beginning.zeroMs + monoMs)
+    const uncertaintyMs = beginning?.uncertaintyMs ?? Number.POSITIVE_INFINITY
+    return {
+      ...event,
+      at: new Date(atMs).toISOString(),
+      ...(Number.isFinite(uncertaintyMs) ? { uncertaintyS: uncertaintyMs / 1000 } : {}),
+      placedBy: beginning?.source ?? ('between' as const),
+      receivedAt: new Date(receivedMs).toISOString(),
+    }
+  })
+}
+
 const COUNTS = ['frames', 'dropped', 'unsent', 'late', 'swaps'] as const
 
 function viewSlot(device: DeviceRecord, slot: string, measured: DeviceMeasured, streams: Streams): SlotView {

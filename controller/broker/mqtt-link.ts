@@ -5,6 +5,7 @@ import type { DeviceId } from '@espalier/shared/ids'
 import type { Command, Desired } from '@espalier/shared/messages/controller'
 import { formatMessage } from '@espalier/shared/messages/envelope'
 import { ALL_UP_TOPICS, CONTROLLER_STATE_TOPIC, downTopic } from '@espalier/shared/messages/topics'
+import type { Signed } from '@espalier/shared/signature/signed-document'
 import { connect } from 'mqtt'
 import type { Logger } from 'pino'
 
@@ -12,6 +13,8 @@ import type { Logger } from 'pino'
 export interface MqttLink {
   isConnected(): boolean
   publishDesired(device: DeviceId, desired: Desired): Promise<void>
+  /** @param capsule A signed `Capsule`. */
+  publishCapsule(device: DeviceId, capsule: Signed): Promise<void>
   /** @returns The id under which the device acknowledges. */
   sendCommand(device: DeviceId, command: Command): Promise<string>
   close(): Promise<void>
@@ -22,7 +25,8 @@ export interface MqttLinkOptions {
   readonly credentials?: { readonly username: string; readonly password: string }
   readonly clock: Clock
   readonly log: Logger
-  readonly onMessage: (topic: string, payload: Uint8Array) => void
+  /** @param isRetained Kept by the broker from before this connection: nobody said it just now. */
+  readonly onMessage: (topic: string, payload: Uint8Array, isRetained: boolean) => void
   /** After every (re)connection, when the subscription stands: the broker may have lost what it retained. */
   readonly onConnected: () => void
 }
@@ -63,13 +67,16 @@ export function openMqttLink(options: MqttLinkOptions): MqttLink {
       options.onConnected()
     })().catch((error: unknown) => log.warn({ reason: describeError(error) }, 'cannot announce on the broker'))
   })
-  client.on('message', (topic, payload) => options.onMessage(topic, payload))
+  client.on('message', (topic, payload, packet) => options.onMessage(topic, payload, packet.retain))
   client.on('error', (error) => log.warn({ reason: describeError(error) }, 'MQTT connection failed'))
 
   return {
     isConnected: () => client.connected,
     async publishDesired(device, desired) {
       await client.publishAsync(downTopic(device, 'desired'), message(desired), { qos: 1, retain: true })
+    },
+    async publishCapsule(device, capsule) {
+      await client.publishAsync(downTopic(device, 'capsule'), message(capsule), { qos: 1, retain: true })
     },
     async sendCommand(device, command) {
       const id = randomUUID()

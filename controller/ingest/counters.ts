@@ -52,13 +52,20 @@ function maxCounts(a: Slot['latency'], b: Slot['latency']): Slot['latency'] {
   return Object.fromEntries([...keys].map((k) => [k, Math.max(a[k] ?? 0, b[k] ?? 0)]))
 }
 
+function combineLinks(a: Telemetry['link'], b: Telemetry['link'], combine: Combine): Telemetry['link'] {
+  if (a === undefined || b === undefined) return b ?? a
+  return { ...b, txBytes: combine(a.txBytes, b.txBytes), rxBytes: combine(a.rxBytes, b.rxBytes) }
+}
+
 function combineTelemetry(
   a: Telemetry,
   b: Telemetry,
   combine: Combine,
   histograms: (a: Slot['latency'], b: Slot['latency']) => Slot['latency'],
 ): Telemetry {
+  const link = combineLinks(a.link, b.link, combine)
   return {
+    ...(link === undefined ? {} : { link }),
     energy: pairs(a.energy, b.energy, energyKey).map(([x, y]) => combineEnergy(x, y, combine)),
     slots: pairs(a.slots, b.slots, ({ slot }) => slot).map(([x, y]) =>
       combineSlots(x, y, combine, histograms(x?.latency ?? {}, y?.latency ?? {})),

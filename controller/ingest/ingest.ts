@@ -10,7 +10,7 @@ import {
   stateSchema,
   telemetrySchema,
 } from '@espalier/shared/messages/device'
-import { parseMessage } from '@espalier/shared/messages/envelope'
+import { type Envelope, parseMessage } from '@espalier/shared/messages/envelope'
 import { parseUpTopic } from '@espalier/shared/messages/topics'
 import type { Logger } from 'pino'
 import { priorEstimate, updateEstimate } from '../estimate/slot-estimate.ts'
@@ -38,8 +38,12 @@ export interface IngestOptions {
 }
 
 export interface Ingest {
-  /** Take a message from a device in. Never throws for what a peer sent or a disk refused. */
-  receive(topic: string, payload: Uint8Array): void
+  /**
+   * Take a message from a device in. Never throws for what a peer sent or a disk refused.
+   *
+   * @param isRetained The broker kept it from before: it tells nothing of when it was said.
+   */
+  receive(topic: string, payload: Uint8Array, isRetained?: boolean): void
   counts(): {
     readonly received: number
     readonly malformed: number
@@ -55,9 +59,19 @@ export function createIngest(options: IngestOptions): Ingest {
   const save = ({ id, state, reason, bd, lastSeenMs }: DeviceRecord): void =>
     store.devices.save({ id, state, reason, bd, lastSeenMs })
 
-  const handlers: Record<string, (device: DeviceRecord, payload: Uint8Array) => void> = {
-    state(device, payload) {
-      const { bd, body } = parseMessage(payload, 'state', stateSchema)
+  /**
+   * What a message says of its boot. Only what is never spooled, and no will, is known to be fresh: those say when the boot
+   * was; the rest is placed by them.
+   */
+  const noteBoot = (device: DeviceRecord, envelope: Envelope, isFresh: boolean): void =>
+    store.boots.note(device.id, envelope, isFresh ? clock.wallMs() : undefined)
+
+  type Handler = (device: DeviceRecord, payload: Uint8Array, isRetained: boolean) => void
+  const handlers: Record<string, Handler> = {
+    state(device, payload, isRetained) {
+      const envelope = parseMessage(payload, 'state', stateSchema)
+      const { bd, body } = envelope
+      noteBoot(device, envelope, !isRetained && body.state !== 'lost')
       // A will that the broker kept from an older session ends nothing.
       if (bd < device.bd) return
       const wasConnected = isConnected(device)
@@ -68,10 +82,12 @@ export function createIngest(options: IngestOptions): Ingest {
       if (isConnected(device) && device.birth === undefined) options.onUnknown(device.id)
     },
 
-    birth(device, payload) {
-      const { bd, body } = parseMessage(payload, 'birth', birthSchema)
+    birth(device, payload, isRetained) {
+      const envelope = parseMessage(payload, 'birth', birthSchema)
+      const { bd, body } = envelope
       if (body.device !== device.id)
         throw new MessageError(`Cannot read message "birth": found device "${body.device}", expected "${device.id}"`)
+      noteBoot(device, envelope, !isRetained)
       if (bd < device.bd) return
       device.bd = bd
       if (!isConnected(device)) device.state = 'init'
@@ -90,8 +106,10 @@ export function createIngest(options: IngestOptions): Ingest {
       options.onBirth(device.id)
     },
 
-    reported(device, payload) {
-      const { body } = parseMessage(payload, 'reported', reportedSchema)
+    reported(device, payload, isRetained) {
+      const envelope = parseMessage(payload, 'reported', reportedSchema)
+      const { body } = envelope
+      noteBoot(device, envelope, !isRetained)
       device.reported = body
       if (body.gen > (device.desired?.gen ?? 0)) {
         store.desired.raiseTo(body.gen)
@@ -102,6 +120,7 @@ export function createIngest(options: IngestOptions): Ingest {
 
     telemetry(device, payload) {
       const envelope = parseMessage(payload, 'telemetry', telemetrySchema)
+      noteBoot(device, envelope, false)
       const taken = store.telemetry.accumulate(device.id, envelope, clock.wallMs())
       if (taken === undefined) {
         counts.repeated++
@@ -113,7 +132,13 @@ export function createIngest(options: IngestOptions): Ingest {
     },
 
     event(device, payload) {
-      const { body } = parseMessage(payload, 'event', eventSchema)
+      const envelope = parseMessage(payload, 'event', eventSchema)
+      const { body } = envelope
+      noteBoot(device, envelope, false)
+      if (!store.events.add(device.id, envelope, clock.wallMs())) {
+        counts.repeated++
+        return
+      }
       log.info({ device: device.id, ...body }, 'device event')
       events.emit({ kind: 'device', data: { device: device.id, what: 'event', detail: body } })
     },
@@ -140,7 +165,7 @@ export function createIngest(options: IngestOptions): Ingest {
   }
 
   return {
-    receive(topic, payload) {
+    receive(topic, payload, isRetained = false) {
       counts.received++
       const parsed = parseUpTopic(topic)
       const handler = parsed && handlers[parsed.kind.startsWith('ack/') ? 'ack' : parsed.kind]
@@ -151,7 +176,7 @@ export function createIngest(options: IngestOptions): Ingest {
       }
       const device = fleet.open(parsed.device)
       try {
-        handler(device, payload)
+        handler(device, payload, isRetained)
         device.lastSeenMs = clock.wallMs()
       } catch (error) {
         if (error instanceof MessageError) {
@@ -159,6 +184,7 @@ export function createIngest(options: IngestOptions): Ingest {
           log.warn({ topic, reason: error.message }, 'malformed message dropped')
         } else if (error instanceof StoreError) {
           counts.unstored++
+          store.boots.forget(device.id)
           log.error({ topic, reason: describeError(error) }, 'message was not stored')
           events.emit({ kind: 'alarm', data: { kind: 'store', subject: device.id, message: error.message } })
         } else throw error

@@ -9,16 +9,16 @@ import { primaryEnergy } from './energy-source.ts'
  * @returns Undefined if it was swapped in between, restarted, or is new.
  */
 export function windowBetween(before: TelemetryRow, after: TelemetryRow, slotId: string): TelemetryWindow | undefined {
-  const [early, late] = [before, after].map(({ totals }) => totals.slots.find(({ slot }) => slot === slotId))
+  const [early, late] = [before, after].map(({ counters }) => counters.slots.find(({ slot }) => slot === slotId))
   if (before.boot !== after.boot || early === undefined || late === undefined) return undefined
   if (early.configuration !== late.configuration || early.swaps !== late.swaps) return undefined
-  const dynamic = (row: TelemetryRow) => row.totals.slots.reduce((sum, s) => sum + s.joules - s.idleJoules, 0)
-  const device = (row: TelemetryRow) => primaryEnergy(row.totals.energy)?.joules
+  const dynamic = (row: TelemetryRow) => row.counters.slots.reduce((sum, s) => sum + s.joules - s.idleJoules, 0)
+  const device = (row: TelemetryRow) => primaryEnergy(row.counters.energy)?.joules
   const [deviceBefore, deviceAfter] = [device(before), device(after)]
   const baseJoules =
     deviceBefore === undefined || deviceAfter === undefined
       ? late.idleJoules - early.idleJoules
-      : (deviceAfter - deviceBefore - (dynamic(after) - dynamic(before))) / after.totals.slots.length
+      : (deviceAfter - deviceBefore - (dynamic(after) - dynamic(before))) / after.counters.slots.length
   const psnrCount = late.psnrCount - early.psnrCount
   return {
     configuration: late.configuration,

@@ -5,8 +5,9 @@ import type { Option } from './option.ts'
 
 const MAX_RUNGS = 12
 
-function toRung({ configuration, prediction, merit }: Option): Rung {
-  return { configuration, rateBps: prediction.rateBps, powerW: prediction.powerW, utility: merit }
+export function toRung({ configuration, prediction, merit }: Option): Rung {
+  const { rateBps, powerW, latencyS } = prediction
+  return { configuration, rateBps, powerW, utility: merit, latencyMs: latencyS * 1000 }
 }
 
 /**

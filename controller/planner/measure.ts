@@ -60,8 +60,8 @@ const empty = (slot: SlotTelemetry): SlotTelemetry => ({
 })
 
 function spanS(first: Sample, last: Sample): number {
-  // The device's own clock has no jitter of the network, but starts anew with each boot.
-  return (first.boot === last.boot ? last.monoMs - first.monoMs : last.atMs - first.atMs) / 1000
+  // The device's own clock has no jitter of the network.
+  return (last.monoMs - first.monoMs) / 1000
 }
 
 function latencyOf(counts: SlotTelemetry['latency']): Pick<Measured, 'latencyMs'> {
@@ -120,7 +120,7 @@ export function measureDevice(
   const nowMs = clock.wallMs()
   const samples = store.telemetry.samplesSince(device.id, nowMs - WINDOW_MS - WINDOW_SLACK_MS)
   const [first, last] = [samples[0], samples.at(-1)]
-  const totals = last?.totals ?? store.telemetry.last(device.id)?.totals
+  const totals = store.telemetry.totals(device.id)
   const slots = new Map<string, Measured>()
   const none = { slots, totals, totalsAtMs: last?.atMs ?? (totals && device.lastSeenMs) }
   if (first === undefined || last === undefined || first === last || !isConnected(device)) return none
@@ -128,15 +128,15 @@ export function measureDevice(
   if (!(seconds > 0)) return none
 
   let receivedBps: number | undefined
-  for (const late of last.totals.slots) {
-    const early = first.totals.slots.filter(({ slot }) => slot === late.slot)
+  for (const late of last.counters.slots) {
+    const early = first.counters.slots.filter(({ slot }) => slot === late.slot)
     const view = streams.view(`${device.id}/${late.slot}`)
     const slotBps = view !== undefined && view.ageMs < WINDOW_MS ? view.bitsPerSecond : undefined
     if (slotBps !== undefined) receivedBps = (receivedBps ?? 0) + slotBps
-    slots.set(late.slot, withReceived(measureSlots(early, [late], seconds, last.totals.energy), slotBps))
+    slots.set(late.slot, withReceived(measureSlots(early, [late], seconds, last.counters.energy), slotBps))
   }
-  const all = measureSlots(first.totals.slots, last.totals.slots, seconds, last.totals.energy)
-  const [before, after] = [primaryEnergy(first.totals.energy), primaryEnergy(last.totals.energy)]
+  const all = measureSlots(first.counters.slots, last.counters.slots, seconds, last.counters.energy)
+  const [before, after] = [primaryEnergy(first.counters.energy), primaryEnergy(last.counters.energy)]
   const devicePower =
     before === undefined || after === undefined
       ? {}

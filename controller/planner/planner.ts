@@ -1,8 +1,11 @@
 import type { Clock } from '@espalier/shared/clock'
 import { describeError, StoreError } from '@espalier/shared/errors'
 import type { DeviceId } from '@espalier/shared/ids'
+import type { Capsule } from '@espalier/shared/messages/capsule'
+import type { Signed } from '@espalier/shared/signature/signed-document'
 import type { Logger } from 'pino'
 import type { MqttLink } from '../broker/mqtt-link.ts'
+import { makeCapsule } from '../capsule/make-capsule.ts'
 import { priorEstimate } from '../estimate/slot-estimate.ts'
 import type { EventBus } from '../events.ts'
 import type { Families } from '../families.ts'
@@ -14,6 +17,7 @@ import type { Streams } from '../uplink/streams.ts'
 import { type DesiredBody, LEASE_TTL_S, leaseSum, makeDesired, mustPublish } from './desired-state.ts'
 import { adaptMargin, START_MARGIN } from './margins.ts'
 import { measureDevice } from './measure.ts'
+import { reserveOf } from './reserve.ts'
 
 export interface PlannerOptions {
   readonly store: Store
@@ -23,8 +27,11 @@ export interface PlannerOptions {
   readonly events: EventBus
   readonly clock: Clock
   readonly log: Logger
-  readonly link: () => Pick<MqttLink, 'publishDesired' | 'isConnected'>
+  readonly link: () => Pick<MqttLink, 'publishDesired' | 'publishCapsule' | 'isConnected'>
   readonly intervalMs: number
+  /** How long capsules are valid, and budgets hold the leases of devices that are not heard. */
+  readonly capsuleS: number
+  readonly signCapsule: (capsule: Capsule) => Signed
 }
 
 export interface Planner {
@@ -46,8 +53,11 @@ export function createPlanner(options: PlannerOptions): Planner {
   const { store, fleet, families, streams, events, clock, log } = options
   const margins = new Map<string, number>()
   const publishedMs = new Map<DeviceId, number>()
+  /** As the latest plan that had the device sees it. */
+  const plannedSlots = new Map<DeviceId, readonly PlannedSlot[]>()
   const alarmed = new Set<string>()
   let changedMs = Number.NEGATIVE_INFINITY
+  let issuedMs = 0
   let plan: Plan | undefined
   let requested: NodeJS.Immediate | undefined
 
@@ -78,9 +88,11 @@ export function createPlanner(options: PlannerOptions): Planner {
   function reservedBy(site: string | undefined, kind: 'rateBps' | 'powerW'): number {
     return fleet
       .list()
-      .filter((device) => !isPlannable(device) && clock.wallMs() - device.lastSeenMs < LEASE_TTL_S * 1000)
-      .filter((device) => site === undefined || device.birth?.site === site)
-      .reduce((sum, { desired }) => sum + ((desired && leaseSum(desired, kind)) ?? 0), 0)
+      .filter((device) => !isPlannable(device) && (site === undefined || device.birth?.site === site))
+      .reduce((sum, { desired, lastSeenMs }) => {
+        const silentMs = clock.wallMs() - lastSeenMs
+        return sum + (desired === undefined ? 0 : reserveOf(desired, kind, silentMs, options.capsuleS))
+      }, 0)
   }
 
   const isPlanned = (family: string): boolean => families.get(family)?.manifest.task === 'image-codec'
@@ -168,6 +180,20 @@ export function createPlanner(options: PlannerOptions): Planner {
       .catch((error: unknown) => log.warn({ device: id, reason: describeError(error) }, 'desired not published'))
   }
 
+  /** With each generation and each birth: while a device is in contact its capsule stays as good as new by itself. */
+  function sendCapsule(id: DeviceId): void {
+    const desired = fleet.get(id)?.desired
+    const planned = plannedSlots.get(id)
+    if (desired === undefined || planned === undefined) return
+    // A clock that was set back must not make a new capsule look old.
+    issuedMs = Math.max(clock.wallMs(), issuedMs + 1)
+    const capsule = makeCapsule(id, desired, planned, { issuedMs, validS: options.capsuleS })
+    options
+      .link()
+      .publishCapsule(id, options.signCapsule(capsule))
+      .catch((error: unknown) => log.warn({ device: id, reason: describeError(error) }, 'capsule not published'))
+  }
+
   /** Committed before published: a generation that a device saw is never given out twice. */
   function commit(id: DeviceId, body: DesiredBody, slots: readonly PlannedSlot[]): void {
     const device = fleet.open(id)
@@ -176,6 +202,7 @@ export function createPlanner(options: PlannerOptions): Planner {
     for (const { input, why } of slots)
       store.decisions.add({ device: id, slot: input.birth.slot, gen, atMs: clock.wallMs(), why })
     send(id)
+    sendCapsule(id)
   }
 
   function raiseAlarms(next: Plan): void {
@@ -198,6 +225,7 @@ export function createPlanner(options: PlannerOptions): Planner {
       const id = slot.input.key.split('/')[0] as DeviceId
       slotsOf.set(id, [...(slotsOf.get(id) ?? []), slot])
     }
+    for (const [id, slots] of slotsOf) plannedSlots.set(id, slots)
     const bodies = new Map([...slotsOf].map(([id, slots]) => [id, makeDesired(slots)] as const))
     const changed = new Set(
       [...bodies].filter(([id, body]) => mustPublish(fleet.get(id)?.desired, body)).map(([id]) => id),
@@ -235,7 +263,10 @@ export function createPlanner(options: PlannerOptions): Planner {
         tryPlan()
       })
     },
-    republish: send,
+    republish(id) {
+      send(id)
+      sendCapsule(id)
+    },
     latest: () => plan,
     close() {
       clearInterval(timer)

@@ -79,4 +79,49 @@ export const migrations: readonly string[] = [
   ) STRICT;
   CREATE INDEX decisions_by_slot ON decisions (device, slot, id);
   `,
+  // Counters by boot: those of a boot that was offline may come after those of the next.
+  `
+  CREATE TABLE boots (
+    device TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    number INTEGER,
+    met INTEGER NOT NULL,
+    contact_zero_ms REAL,
+    own_zero_ms REAL,
+    last_mono_ms REAL NOT NULL,
+    PRIMARY KEY (device, boot)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO boots SELECT device, boot, NULL, 1, NULL, NULL, mono_ms FROM telemetry;
+
+  CREATE TABLE boot_counters (
+    device TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    mono_ms REAL NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (device, boot)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO boot_counters SELECT device, boot, seq, mono_ms, body FROM telemetry;
+
+  CREATE TABLE past_counters (
+    device TEXT PRIMARY KEY,
+    boots TEXT NOT NULL,
+    body TEXT NOT NULL
+  ) STRICT;
+  INSERT INTO past_counters SELECT device, past_boots, base FROM telemetry;
+
+  DROP TABLE telemetry;
+  DELETE FROM samples;
+
+  CREATE TABLE events (
+    device TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    mono_ms REAL NOT NULL,
+    received_ms INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (device, boot, seq)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX events_by_time ON events (device, received_ms);
+  `,
 ]

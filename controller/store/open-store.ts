@@ -3,11 +3,13 @@ import { dirname } from 'node:path'
 import { describeError, StoreError } from '@espalier/shared/errors'
 import SqliteDatabase from 'better-sqlite3'
 import { type BirthTable, birthTable } from './births.ts'
+import { type BootTable, bootTable } from './boots.ts'
 import { type BudgetTable, budgetTable } from './budgets.ts'
 import type { Database } from './database.ts'
 import { type DecisionTable, decisionTable } from './decisions.ts'
 import { type DesiredTable, desiredTable } from './desired.ts'
 import { type DeviceTable, deviceTable } from './devices.ts'
+import { type EventTable, eventTable } from './events.ts'
 import { migrations } from './migrations.ts'
 import { type TelemetryTable, telemetryTable } from './telemetry.ts'
 
@@ -16,6 +18,8 @@ export interface Store {
   readonly births: BirthTable
   readonly budgets: BudgetTable
   readonly desired: DesiredTable
+  readonly boots: BootTable
+  readonly events: EventTable
   readonly telemetry: TelemetryTable
   readonly decisions: DecisionTable
   close(): void
@@ -89,12 +93,15 @@ export function openStore(path: string): Store {
     throw error instanceof StoreError ? error : storeError('open database', path, error)
   }
   const open = db
+  const boots = bootTable(open)
   return {
     devices: guard(deviceTable(open), 'devices', path),
     births: guard(birthTable(open), 'births', path),
     budgets: guard(budgetTable(open), 'budgets', path),
     desired: guard(desiredTable(open), 'desired', path),
-    telemetry: guard(telemetryTable(open), 'telemetry', path),
+    boots: guard(boots, 'boots', path),
+    events: guard(eventTable(open), 'events', path),
+    telemetry: guard(telemetryTable(open, boots), 'telemetry', path),
     decisions: guard(decisionTable(open), 'decisions', path),
     close: () => open.close(),
   }

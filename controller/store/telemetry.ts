@@ -4,37 +4,34 @@ import type { Envelope } from '@espalier/shared/messages/envelope'
 import { z } from 'zod'
 import { type SlotEstimate, slotEstimateSchema } from '../estimate/slot-estimate.ts'
 import { addTelemetry, holdCounters } from '../ingest/counters.ts'
+import type { BootTable } from './boots.ts'
 import { type Database, inTransaction } from './database.ts'
 import { parseColumn } from './json-column.ts'
 
-/** Counters of a device over all its boots. */
+/** Counters of one boot of a device, up to a message. */
 export interface TelemetryRow {
   readonly boot: string
   readonly seq: number
   /** Milliseconds since that boot. */
   readonly monoMs: number
-  readonly totals: Telemetry
+  readonly counters: Telemetry
 }
 
-/** One message's totals, when it came. */
+/** A message's counters, when they were so. */
 export interface Sample extends TelemetryRow {
   readonly atMs: number
 }
 
 /** About twenty minutes of a device at one message a second. */
 const KEPT_SAMPLES = 1200
-/** Late messages of this many boots before the present one are recognised as late. */
+/** Counters of so many boots are kept apart, so that whatever is late finds its own; older ones are added up. */
 const KEPT_BOOTS = 16
+/** Boots that were added up are recognised this long. */
+const KEPT_NAMES = 256
 
-const rowSchema = z.object({
-  boot: z.string(),
-  seq: z.int(),
-  mono_ms: z.number(),
-  past_boots: z.string(),
-  body: z.string(),
-  base: z.string(),
-})
-const sampleSchema = rowSchema.pick({ boot: true, seq: true, mono_ms: true, body: true }).extend({ at_ms: z.int() })
+const rowSchema = z.object({ boot: z.string(), seq: z.int(), mono_ms: z.number(), body: z.string() })
+const sampleSchema = rowSchema.extend({ at_ms: z.int() })
+const pastSchema = z.object({ boots: z.string(), body: z.string() })
 const estimateSchema = z.object({ device: z.string(), slot: z.string(), body: z.string() })
 const emptyTelemetry: Telemetry = {
   energy: [],
@@ -42,14 +39,24 @@ const emptyTelemetry: Telemetry = {
   self: { rssBytes: 0, cpuSeconds: 0, joules: 0, spoolBytes: 0, spoolDropped: 0, workerRestarts: 0 },
 }
 
+interface Past {
+  readonly boots: readonly string[]
+  readonly counters: Telemetry
+}
+
 export type TelemetryTable = ReturnType<typeof telemetryTable>
 
-export function telemetryTable(db: Database) {
-  const get = db.prepare('SELECT * FROM telemetry WHERE device = ?')
+export function telemetryTable(db: Database, boots: BootTable) {
+  const get = db.prepare('SELECT boot, seq, mono_ms, body FROM boot_counters WHERE device = ? AND boot = ?')
+  const all = db.prepare('SELECT boot, seq, mono_ms, body FROM boot_counters WHERE device = ?')
   const put = db.prepare(
-    `INSERT INTO telemetry VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device) DO UPDATE SET boot = excluded.boot,
-     seq = excluded.seq, mono_ms = excluded.mono_ms, past_boots = excluded.past_boots, body = excluded.body,
-     base = excluded.base`,
+    `INSERT INTO boot_counters VALUES (?, ?, ?, ?, ?) ON CONFLICT (device, boot) DO UPDATE SET seq = excluded.seq,
+     mono_ms = excluded.mono_ms, body = excluded.body`,
+  )
+  const drop = db.prepare('DELETE FROM boot_counters WHERE device = ? AND boot = ?')
+  const getPast = db.prepare('SELECT boots, body FROM past_counters WHERE device = ?')
+  const putPast = db.prepare(
+    'INSERT INTO past_counters VALUES (?, ?, ?) ON CONFLICT (device) DO UPDATE SET boots = excluded.boots, body = excluded.body',
   )
   const putSample = db.prepare('INSERT OR IGNORE INTO samples VALUES (?, ?, ?, ?, ?, ?)')
   const prune = db.prepare(
@@ -57,33 +64,69 @@ export function telemetryTable(db: Database) {
      (SELECT at_ms FROM samples WHERE device = ? ORDER BY at_ms DESC LIMIT 1 OFFSET ${KEPT_SAMPLES})`,
   )
   const since = db.prepare(
-    'SELECT at_ms, boot, seq, mono_ms, body FROM samples WHERE device = ? AND at_ms >= ? ORDER BY at_ms, seq',
+    'SELECT at_ms, boot, seq, mono_ms, body FROM samples WHERE device = ? AND boot = ? AND at_ms >= ? ORDER BY seq',
+  )
+  const sinceMono = db.prepare(
+    'SELECT at_ms, boot, seq, mono_ms, body FROM samples WHERE device = ? AND boot = ? AND mono_ms >= ? ORDER BY seq',
   )
   const putEstimate = db.prepare(
     'INSERT INTO estimates VALUES (?, ?, ?) ON CONFLICT (device, slot) DO UPDATE SET body = excluded.body',
   )
   const estimates = db.prepare('SELECT device, slot, body FROM estimates')
+  /** Sum of all boots but one, which the next message is likely to be of. */
+  const others = new Map<DeviceId, { readonly boot: string; readonly counters: Telemetry }>()
 
-  const read = (device: DeviceId) => {
-    const row = get.get(device)
-    if (row === undefined) return undefined
-    const { boot, seq, mono_ms, past_boots, body, base } = rowSchema.parse(row)
+  const toRow = (row: unknown): TelemetryRow => {
+    const { boot, seq, mono_ms, body } = rowSchema.parse(row)
+    return { boot, seq, monoMs: mono_ms, counters: parseColumn(body, telemetrySchema, 'boot_counters.body') }
+  }
+
+  function past(device: DeviceId): Past {
+    const row = getPast.get(device)
+    if (row === undefined) return { boots: [], counters: emptyTelemetry }
+    const parsed = pastSchema.parse(row)
     return {
-      boot,
-      seq,
-      monoMs: mono_ms,
-      pastBoots: parseColumn(past_boots, z.array(z.string()), 'telemetry.past_boots'),
-      body: parseColumn(body, telemetrySchema, 'telemetry.body'),
-      base: parseColumn(base, telemetrySchema, 'telemetry.base'),
+      boots: parseColumn(parsed.boots, z.array(z.string()), 'past_counters.boots'),
+      counters: parseColumn(parsed.body, telemetrySchema, 'past_counters.body'),
     }
+  }
+
+  /** Rows of a device's boots, in the order in which those happened. */
+  function rows(device: DeviceId): TelemetryRow[] {
+    const order = new Map(boots.list(device).map(({ boot }, i) => [boot, i]))
+    return all
+      .all(device)
+      .map(toRow)
+      .sort((a, b) => (order.get(a.boot) ?? -1) - (order.get(b.boot) ?? -1))
+  }
+
+  /** Add the oldest boots to the past once there are more than are kept apart. */
+  function fold(device: DeviceId): void {
+    const extra = rows(device).slice(0, -KEPT_BOOTS)
+    if (extra.length === 0) return
+    const before = past(device)
+    const counters = extra.reduce((sum, row) => addTelemetry(sum, row.counters), before.counters)
+    const names = [...before.boots, ...extra.map(({ boot }) => boot)].slice(-KEPT_NAMES)
+    putPast.run(device, JSON.stringify(names), JSON.stringify(counters))
+    for (const { boot } of extra) drop.run(device, boot)
+  }
+
+  function sumOfOthers(device: DeviceId, boot: string): Telemetry {
+    const held = others.get(device)
+    if (held?.boot === boot) return held.counters
+    const counters = rows(device)
+      .filter((row) => row.boot !== boot)
+      .reduce((sum, row) => addTelemetry(sum, row.counters), past(device).counters)
+    others.set(device, { boot, counters })
+    return counters
   }
 
   return {
     /**
-     * Take a message's counters in. Order is that of (boot, sequence): a repeated or late message changes nothing,
-     * a new boot starts from the totals of those before it, and no total ever goes back.
+     * Take a message's counters in: of each boot the newest message counts, and the device's total is the sum of its
+     * boots. So nothing is counted twice or lost whatever is repeated, late, or in another order; no total ever goes back.
      *
-     * @returns The row before and after; undefined if the message was repeated or late.
+     * @returns The boot's row before and after; undefined if the message was repeated or late.
      */
     accumulate: inTransaction(
       db,
@@ -93,51 +136,46 @@ export function telemetryTable(db: Database) {
         atMs: number,
       ): { before: TelemetryRow | undefined; after: TelemetryRow } | undefined => {
         const { boot, seq, mono } = envelope
-        const row = read(device)
-        if (row !== undefined && (row.pastBoots.includes(boot) || (row.boot === boot && seq <= row.seq)))
-          return undefined
-        const isSameBoot = row?.boot === boot
-        const body = isSameBoot ? holdCounters(row.body, envelope.body) : envelope.body
-        const base = row === undefined ? emptyTelemetry : isSameBoot ? row.base : addTelemetry(row.base, row.body)
-        const pastBoots = row === undefined ? [] : isSameBoot ? row.pastBoots : [...row.pastBoots, row.boot]
-        const totals = addTelemetry(base, body)
-        put.run(
-          device,
-          boot,
-          seq,
-          mono,
-          JSON.stringify(pastBoots.slice(-KEPT_BOOTS)),
-          JSON.stringify(body),
-          JSON.stringify(base),
-        )
-        putSample.run(device, Math.round(atMs), boot, seq, mono, JSON.stringify(totals))
+        const found = get.get(device, boot)
+        const before = found === undefined ? undefined : toRow(found)
+        if (before !== undefined ? seq <= before.seq : past(device).boots.includes(boot)) return undefined
+        const counters = before === undefined ? envelope.body : holdCounters(before.counters, envelope.body)
+        put.run(device, boot, seq, mono, JSON.stringify(counters))
+        if (others.get(device)?.boot !== boot) others.delete(device)
+        if (before === undefined) fold(device)
+        putSample.run(device, Math.round(atMs), boot, seq, mono, JSON.stringify(counters))
         prune.run(device, device)
-        const before = row && {
-          boot: row.boot,
-          seq: row.seq,
-          monoMs: row.monoMs,
-          totals: addTelemetry(row.base, row.body),
-        }
-        return { before, after: { boot, seq, monoMs: mono, totals } }
+        return { before, after: { boot, seq, monoMs: mono, counters } }
       },
     ),
-    /** The last totals of a device; undefined before any. */
-    last(device: DeviceId): TelemetryRow | undefined {
-      const row = read(device)
-      return row && { boot: row.boot, seq: row.seq, monoMs: row.monoMs, totals: addTelemetry(row.base, row.body) }
+    /** Counters of a device over all its boots; undefined before any. */
+    totals(device: DeviceId): Telemetry | undefined {
+      const newest = boots.newest(device)
+      const found = newest && get.get(device, newest.boot)
+      if (found !== undefined) return addTelemetry(sumOfOthers(device, newest!.boot), toRow(found).counters)
+      // Nothing of this boot yet.
+      return all.get(device) === undefined ? undefined : sumOfOthers(device, newest?.boot ?? '')
     },
-    /** In order of arrival. */
-    samplesSince: (device: DeviceId, sinceMs: number): Sample[] =>
-      z
+    /** Of the boot that runs now, oldest first: what came late from others is in the totals. */
+    samplesSince(device: DeviceId, sinceMs: number): Sample[] {
+      const newest = boots.newest(device)
+      if (newest === undefined) return []
+      const zeroMs = newest.contactZeroMs
+      const found =
+        zeroMs === undefined
+          ? since.all(device, newest.boot, Math.round(sinceMs))
+          : sinceMono.all(device, newest.boot, sinceMs - zeroMs)
+      return z
         .array(sampleSchema)
-        .parse(since.all(device, Math.round(sinceMs)))
+        .parse(found)
         .map(({ at_ms, boot, seq, mono_ms, body }) => ({
-          atMs: at_ms,
+          atMs: zeroMs === undefined ? at_ms : Math.round(zeroMs + mono_ms),
           boot,
           seq,
           monoMs: mono_ms,
-          totals: parseColumn(body, telemetrySchema, 'samples.body'),
-        })),
+          counters: parseColumn(body, telemetrySchema, 'samples.body'),
+        }))
+    },
     saveEstimate(device: DeviceId, slot: string, estimate: SlotEstimate): void {
       putEstimate.run(device, slot, JSON.stringify(estimate))
     },

@@ -8,8 +8,14 @@ export const manifestSchema = z.discriminatedUnion('task', [codecManifestSchema,
 export type Manifest = z.infer<typeof manifestSchema>
 export type Task = Manifest['task']
 
-/** JSON with sorted keys and no white space: the bytes that a digest or signature covers. */
+/**
+ * Canonical JSON (RFC 8785): the bytes that a digest or signature covers.
+ *
+ * @throws {RangeError} If a number is not finite: JSON has no word for it, and two values must not sign alike.
+ */
 export function canonicalJson(value: unknown): string {
+  if (typeof value === 'number' && !Number.isFinite(value))
+    throw new RangeError(`Cannot write ${value} as canonical JSON: expected a finite number`)
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
   if (typeof value === 'object' && value !== null) {
     const entries = Object.entries(value).filter(([, v]) => v !== undefined)

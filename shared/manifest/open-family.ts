@@ -8,6 +8,9 @@ import { canonicalJson, type Manifest, parseManifest } from './manifest.ts'
 /** The bytes of `manifest.json` or `blobs/<sha256>`, wherever a family lies; rejects when there are none. */
 export type FamilySource = (name: string) => Promise<Uint8Array>
 
+/** Looks at a manifest before it is read; rejects with an IntegrityError to refuse it. */
+export type FamilyCheck = (manifestText: string, name: string, source: FamilySource) => Promise<void>
+
 /** A family that was opened: its manifest, and its blobs when they are asked for. */
 interface FamilyOf<AnyManifest extends Manifest> {
   readonly manifest: AnyManifest
@@ -45,16 +48,19 @@ function reasonOf(cause: unknown): string {
  * Open a family.
  *
  * @param from A folder, which only Node can read, or anything that gives the family's files by name.
+ * @param check Absent: whoever may write the folder is trusted; shared/signature has one that asks for a signature.
  * @throws {IntegrityError} If there is no readable manifest of this format.
  */
-export async function openFamily(from: string | FamilySource): Promise<Family> {
+export async function openFamily(from: string | FamilySource, check?: FamilyCheck): Promise<Family> {
   // Loaded when it is needed: a browser has no file system.
   const source = typeof from === 'string' ? (await import('./folder-source.ts')).folderSource(from) : from
   const name = typeof from === 'string' ? from : 'manifest.json'
-  const text = await source('manifest.json').catch((cause: unknown) => {
+  const bytes = await source('manifest.json').catch((cause: unknown) => {
     throw new IntegrityError(`Cannot open family "${name}": ${reasonOf(cause)} reading manifest.json`, { cause })
   })
-  const manifest = parseManifest(new TextDecoder().decode(text), name)
+  const text = new TextDecoder().decode(bytes)
+  const manifest = parseManifest(text, name)
+  await check?.(text, name, source)
   const opened: Omit<FamilyOf<Manifest>, 'manifest'> = {
     manifestDigest: await digestOf(manifest),
     async readBlob(entry) {

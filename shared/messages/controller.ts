@@ -14,6 +14,8 @@ export const rungSchema = z.object({
   rateBps: z.number().min(0),
   powerW: z.number().min(0),
   utility: z.number(),
+  /** Of one frame; absent: not predicted. */
+  latencyMs: z.number().min(0).optional(),
 })
 export type Rung = z.infer<typeof rungSchema>
 

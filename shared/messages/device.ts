@@ -167,11 +167,23 @@ export const telemetrySchema = z.object({
       comparisons: z.int().min(0).optional(),
     }),
   ),
+  /** Bytes on the wire that this agent sent and received: MQTT and uplink. */
+  link: z
+    .object({
+      txBytes: z.number().min(0),
+      rxBytes: z.number().min(0),
+      /** Both ways in this calendar month (UTC), over all starts; and what it may be, where there is a cap. */
+      monthBytes: z.number().min(0),
+      capBytes: z.number().min(0).optional(),
+    })
+    .optional(),
   self: z.object({
     rssBytes: z.number().min(0),
     cpuSeconds: z.number().min(0),
     /** Joules of the agent beside its slots (control, sampling, quality checks). */
     joules: z.number().min(0),
+    /** The same in this calendar month, over all starts. */
+    monthJoules: z.number().min(0).optional(),
     spoolBytes: z.number().min(0),
     spoolDropped: z.int().min(0),
     workerRestarts: z.int().min(0),

@@ -12,11 +12,14 @@ export const envelopeSchema = z.object({
   v: z.literal(1),
   bd: z.int().min(0),
   boot: z.string().min(1).max(64),
+  /** Boots of this device so far; absent: it does not count them. Puts boots in order of which nobody heard. */
+  bootNumber: z.int().min(0).optional(),
   seq: z.int().min(0),
   /** Milliseconds since boot. */
   mono: z.number().min(0),
   /** Milliseconds since 1970 as the sender believes. */
   wall: z.number(),
+  /** How good `wall` is: set by time servers, by a clock with a battery, by what was saved before, or not at all. */
   clk: z.enum(['ntp', 'rtc', 'restored', 'none']),
   body: z.unknown(),
 })

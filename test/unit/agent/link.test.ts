@@ -43,7 +43,17 @@ class FakePublisher implements Publisher {
 
 function openOutbox(publisher: Publisher, boot: string): { outbox: Outbox; spool: Spool } {
   const spool = new Spool(join(folder, 'spool'), 100_000)
-  const outbox = new Outbox({ device: DEVICE, boot, clock: systemClock, spool, publisher, bd: () => 1, log })
+  const outbox = new Outbox({
+    device: DEVICE,
+    boot,
+    bootNumber: 1,
+    clock: systemClock,
+    clk: () => 'none',
+    spool,
+    publisher,
+    bd: () => 1,
+    log,
+  })
   return { outbox, spool }
 }
 
@@ -90,7 +100,16 @@ describe('Inbox', () => {
       sendEvent: (sent: DeviceEvent) => void events.push(sent),
       sendAck: (id: string, ack: Ack) => void acks.push([id, ack]),
     }
-    const inbox = new Inbox({ device: DEVICE, outbox, onDesired: () => undefined, onCommand, log })
+    const ignore = (): void => undefined
+    const inbox = new Inbox({
+      device: DEVICE,
+      outbox,
+      onDesired: ignore,
+      onCapsule: ignore,
+      onController: ignore,
+      onCommand,
+      log,
+    })
     const tell = (kind: string, body: unknown): void =>
       inbox.receive(
         `espalier/v1/d1/down/${kind}`,

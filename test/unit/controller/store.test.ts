@@ -51,19 +51,23 @@ describe('the store', () => {
     store.close()
   })
 
-  test('counts across boots, ignores what is repeated or late, and never goes back', () => {
+  test('counts across boots in any order, ignores what is repeated or late, and never goes back', () => {
     const store = openStore(join(temporaryFolder(), 'c.sqlite'))
-    const send = (boot: string, seq: number, frames: number) =>
-      store.telemetry.accumulate(DEVICE, envelope(counted(frames), { boot, seq }), seq)?.after.totals.slots[0]?.frames
+    const send = (boot: string, seq: number, frames: number) => {
+      const message = envelope(counted(frames), { boot, seq })
+      store.boots.note(DEVICE, message, undefined)
+      return store.telemetry.accumulate(DEVICE, message, seq) && store.telemetry.totals(DEVICE)!.slots[0]?.frames
+    }
     expect(send('one', 1, 10)).toBe(10)
     expect(send('one', 5, 30)).toBe(30)
     expect(send('one', 5, 99)).toBeUndefined()
     expect(send('one', 3, 20)).toBeUndefined()
     expect(send('two', 1, 4)).toBe(34)
-    expect(send('one', 9, 60)).toBeUndefined()
+    expect(send('one', 4, 25)).toBeUndefined()
     expect(send('two', 2, 3)).toBe(34)
-    expect(send('two', 3, 6)).toBe(36)
-    expect(store.telemetry.last(DEVICE)!.totals.slots[0]).toMatchObject({ frames: 36, bits: 360, joules: 36 })
+    expect(send('one', 9, 60)).toBe(64)
+    expect(send('two', 3, 6)).toBe(66)
+    expect(store.telemetry.totals(DEVICE)!.slots[0]).toMatchObject({ frames: 66, bits: 660, joules: 66 })
     store.close()
   })
 
