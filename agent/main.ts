@@ -289,14 +289,11 @@ class Agent {
     })
     const desired = this.#twin.state.slots.find(({ slot }) => slot === config.slot)
     const refusal = desired && findRefusal(configurationsOf(desired), { manifest, threads })
-    const isRunnable = desired !== undefined && refusal === undefined
-    // A variant that gives wrong answers is found when it is opened: until then the default runs.
-    const mustPrepare = manifest.task === 'classification'
-    const fallback = defaultPlan(manifest, stream, { frameRate: config.source.frameRate, threads })
     const slot = new Slot({
       config,
       manifest,
-      plan: isRunnable && !mustPrepare ? planOf(desired) : fallback,
+      // A variant that gives wrong answers is found when it is opened: until then the default runs.
+      plan: defaultPlan(manifest, stream, { frameRate: config.source.frameRate, threads }),
       stream,
       reopen: () => openSource(config.source),
       sink: await openSink(config.sink, {
@@ -317,7 +314,7 @@ class Agent {
       onEvent,
     })
     if (refusal !== undefined) slot.refuse(refusal)
-    else if (desired !== undefined && mustPrepare) slot.follow(planOf(desired))
+    else if (desired !== undefined) slot.follow(planOf(desired))
     return { slot, family, supervisor }
   }
 

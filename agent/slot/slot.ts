@@ -40,6 +40,10 @@ export interface SlotOptions {
   readonly onEvent: (event: DeviceEvent) => void
 }
 
+const variantsOf = ({ ladder }: Plan): string[] => [
+  ...new Set(ladder.map(({ configuration }) => configuration.variant)),
+]
+
 /** One task of the device: takes its source's frames through the queue and the worker to the sink. */
 export class Slot {
   readonly #options: SlotOptions
@@ -49,6 +53,9 @@ export class Slot {
   readonly #isTaken = makeDecimator()
   /** To be followed once its variants are open. */
   #next: Plan | undefined
+  #followed: Plan
+  /** Variants that the worker has open and checked, or will open with their first frame after a death. */
+  #opened: readonly string[] = []
   #refusal: string | undefined
   #failure: string | undefined
   #lastKeyStream: Uint8Array | undefined
@@ -58,6 +65,7 @@ export class Slot {
     this.#options = options
     const { manifest, plan, clock } = options
     this.#keyFrames = new KeyFrameRule(options.config.keyFrameEveryS)
+    this.#followed = plan
     this.#governor = new Governor(plan, clock.monotonicMs(), rateModelOf(manifest))
   }
 
@@ -80,13 +88,15 @@ export class Slot {
   }
 
   /**
-   * Run another plan from the next frame on: of a codec at once, because every variant of it opens with its first
-   * frame; of a classifier once its variants are open and gave their golden outputs.
+   * Run another plan as soon as every variant of its ladder is open and gave its golden output: from the next frame on
+   * where all are open already.
    */
   follow(plan: Plan): void {
     this.#refusal = undefined
-    if (this.#options.manifest.task === 'classification') this.#next = plan
-    else this.#governor.follow(plan, this.#options.clock.monotonicMs())
+    const isOpen = variantsOf(plan).every((variant) => this.#opened.includes(variant))
+    // While another plan's variants are being opened, what the worker will have open is not known yet.
+    if (isOpen && this.#next === undefined) this.#take(plan)
+    else this.#next = plan
   }
 
   /** How what was measured differs from what the plan expects. */
@@ -183,7 +193,10 @@ export class Slot {
     while (!signal.aborted) {
       await supervisor.ready(signal)
       const frame = await this.#queue.take(signal)
-      await this.#adopt()
+      // Before anything was sent there is nothing to keep running, and the default knows no lease.
+      do {
+        await this.#adopt()
+      } while (this.#next !== undefined && this.#recorder.frames === 0)
       const configuration = this.#governor.decide(clock.monotonicMs())
       const measureQuality = this.#recorder.frames % qualityEveryFrames === qualityEveryFrames - 1
       const job = await this.#process(frame, configuration, measureQuality)
@@ -195,27 +208,43 @@ export class Slot {
   }
 
   /**
-   * Between two frames, open what the next plan needs beside what runs, then follow it. A plan whose variants cannot be used is refused
-   * and the old one goes on; a worker that dies meanwhile opens them with its next frame.
+   * Between two frames, open one variant of the next plan beside what runs, or follow it once all are open: the brake
+   * then finds every rung of its ladder open, and no frame waits for more than one. A plan whose variants cannot be
+   * used is refused and the old one goes on; a worker that dies meanwhile opens them with their first frame.
    */
   async #adopt(): Promise<void> {
     const plan = this.#next
     if (plan === undefined) return
-    const variants = [...new Set(plan.ladder.map(({ configuration }) => configuration.variant))]
+    const wanted = variantsOf(plan)
+    const missing = wanted.find((variant) => !this.#opened.includes(variant))
+    if (missing !== undefined) await this.#openBeside(plan, missing)
+    // A newer one may have come meanwhile: it is next.
+    if (this.#next !== plan || wanted.some((variant) => !this.#opened.includes(variant))) return
+    this.#next = undefined
+    this.#take(plan)
+  }
+
+  #take(plan: Plan): void {
+    this.#followed = plan
+    this.#governor.follow(plan, this.#options.clock.monotonicMs())
+  }
+
+  async #openBeside(plan: Plan, missing: string): Promise<void> {
+    const ahead = this.#opened.filter((variant) => variantsOf(plan).includes(variant))
+    const open = [...new Set([...variantsOf(this.#followed), ...ahead, missing])]
     try {
-      await this.#options.supervisor.prepare(variants)
+      await this.#options.supervisor.openVariants(open)
+      this.#opened = open
     } catch (error) {
-      if (!(error instanceof TransportError || error instanceof ModelError)) throw error
-      if (error instanceof ModelError && this.#next === plan) {
-        this.refuse(error.message)
-        this.#event('variant-refused', error.message)
+      if (error instanceof TransportError) {
+        this.#opened = open
         return
       }
+      if (!(error instanceof ModelError)) throw error
+      if (this.#next !== plan) return
+      this.refuse(error.message)
+      this.#event('variant-refused', error.message)
     }
-    // A newer one may have come meanwhile: it is next.
-    if (this.#next !== plan) return
-    this.#next = undefined
-    this.#governor.follow(plan, this.#options.clock.monotonicMs())
   }
 
   /** @returns Undefined when the frame was lost with its worker or could not be done. */

@@ -3,6 +3,7 @@ import type { Picture } from '@espalier/shared/codec/picture-codec'
 import type { Configuration } from '@espalier/shared/configuration'
 import { inputSize } from '@espalier/shared/manifest/classifier-manifest'
 import type { ClassifierFamily } from '@espalier/shared/manifest/open-family'
+import type { Backend } from '@espalier/shared/runtime/session'
 import type { QualitySample } from '../frame-result.ts'
 import type { ProcessedFrame } from './messages.ts'
 import type { Pipeline } from './pipeline.ts'
@@ -16,13 +17,13 @@ const BENCHMARK_RUNS = 6
 /** From a source picture to the class of what it shows. */
 export class ClassifierPipeline implements Pipeline {
   readonly #family: ClassifierFamily
-  readonly #threads: number
+  readonly #runtime: { readonly backend: Backend; readonly threads: number }
   readonly #open = new Map<string, Classifier>()
   #newest: { readonly variant: string; readonly index: number } | undefined
 
-  constructor(family: ClassifierFamily, threads: number) {
+  constructor(family: ClassifierFamily, runtime: { readonly backend: Backend; readonly threads: number }) {
     this.#family = family
-    this.#threads = threads
+    this.#runtime = runtime
   }
 
   async warmUp(): Promise<void> {
@@ -81,7 +82,7 @@ export class ClassifierPipeline implements Pipeline {
   async #openVariant(variant: string): Promise<Classifier> {
     const known = this.#open.get(variant)
     if (known !== undefined) return known
-    const classifier = await openClassifier(this.#family, { variant, threads: this.#threads })
+    const classifier = await openClassifier(this.#family, { variant, ...this.#runtime })
     this.#open.set(variant, classifier)
     const { width, height } = inputSize(this.#family.manifest.input)
     for (let run = 0; run < WARM_UP_RUNS; run++) await classifier.run(testPicture(width, height))

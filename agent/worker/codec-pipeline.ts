@@ -25,8 +25,9 @@ export class CodecPipeline implements Pipeline {
     this.#codec = codec
   }
 
-  /** Graphs open with their first frame: a change of variant is rare, and opening one takes less than a frame. */
-  async prepare(): Promise<void> {}
+  async prepare(variants: readonly string[]): Promise<void> {
+    await this.#codec.openVariants(variants)
+  }
 
   /** @param options.keyFrame The frame must stand alone; otherwise it follows the last one where that saves bits. */
   async process(

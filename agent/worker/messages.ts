@@ -1,5 +1,6 @@
 import type { Picture } from '@espalier/shared/codec/picture-codec'
 import type { Configuration } from '@espalier/shared/configuration'
+import type { Backend } from '@espalier/shared/runtime/session'
 import type { FrameResult, QualitySample } from '../frame-result.ts'
 
 /** Control to worker. The two are one program, so these are types and not parsers. */
@@ -7,6 +8,7 @@ export type WorkerRequest =
   | {
       readonly kind: 'start'
       readonly familyDir: string
+      readonly backend: Backend
       readonly threads: number
       /** Measured by an earlier worker of this slot: a restart need not measure again. */
       readonly macsPerSecond?: number
@@ -28,11 +30,13 @@ export type WorkerRequest =
       readonly measureQuality: boolean
     }
 
-/** Microseconds of CPU since the worker started, by who pays for them. */
-export interface WorkerCpu {
+/** What the worker has used: microseconds of CPU since it started, by who pays for them, and memory now. */
+export interface WorkerUsage {
   readonly slotUs: number
   /** Start-up, opening of variants, and quality samples. */
   readonly agentUs: number
+  /** In RAM. */
+  readonly rssBytes: number
 }
 
 export interface ProcessedFrame {
@@ -46,15 +50,15 @@ export type WorkerReply =
       readonly kind: 'ready'
       /** Multiply-accumulates a second of the real network, for one thread. */
       readonly macsPerSecond: number
-      readonly cpu: WorkerCpu
+      readonly usage: WorkerUsage
     }
-  | { readonly kind: 'prepared'; readonly id: number; readonly cpu: WorkerCpu }
-  | ({ readonly kind: 'processed'; readonly id: number; readonly cpu: WorkerCpu } & ProcessedFrame)
+  | { readonly kind: 'prepared'; readonly id: number; readonly usage: WorkerUsage }
+  | ({ readonly kind: 'processed'; readonly id: number; readonly usage: WorkerUsage } & ProcessedFrame)
   /** Follows `processed` when quality was asked for; the worker is free again only now. */
   | {
       readonly kind: 'quality'
       readonly id: number
       readonly quality: QualitySample | undefined
-      readonly cpu: WorkerCpu
+      readonly usage: WorkerUsage
     }
-  | { readonly kind: 'failed'; readonly id: number; readonly reason: string; readonly cpu: WorkerCpu }
+  | { readonly kind: 'failed'; readonly id: number; readonly reason: string; readonly usage: WorkerUsage }

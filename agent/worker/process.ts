@@ -1,5 +1,5 @@
 import { describeError, InvariantError } from '@espalier/shared/errors'
-import type { WorkerCpu, WorkerReply, WorkerRequest } from './messages.ts'
+import type { WorkerReply, WorkerRequest, WorkerUsage } from './messages.ts'
 import { openPipeline } from './open-pipeline.ts'
 import type { Pipeline } from './pipeline.ts'
 
@@ -13,7 +13,7 @@ function usedUs(): number {
   return user + system
 }
 
-const cpu = (): WorkerCpu => ({ slotUs, agentUs: usedUs() - slotUs })
+const usage = (): WorkerUsage => ({ slotUs, agentUs: usedUs() - slotUs, rssBytes: process.memoryUsage.rss() })
 
 function reply(message: WorkerReply): void {
   process.send?.(message)
@@ -23,7 +23,9 @@ function reply(message: WorkerReply): void {
 async function answer(id: number, work: (running: Pipeline) => Promise<void>): Promise<void> {
   const running = pipeline
   if (running === undefined) throw new InvariantError(`Cannot answer request ${id}: the worker was not started`)
-  await work(running).catch((error: unknown) => reply({ kind: 'failed', id, reason: describeError(error), cpu: cpu() }))
+  await work(running).catch((error: unknown) =>
+    reply({ kind: 'failed', id, reason: describeError(error), usage: usage() }),
+  )
 }
 
 async function processFrame(
@@ -34,26 +36,26 @@ async function processFrame(
   const processed = await running.process(picture, configuration, { keyFrame }).finally(() => {
     slotUs += usedUs() - before
   })
-  reply({ kind: 'processed', id, cpu: cpu(), ...processed })
+  reply({ kind: 'processed', id, usage: usage(), ...processed })
   if (!measureQuality) return
   // The result is on its way before this begins: a frame never waits for its own quality sample.
   const quality = await running.measureQuality(picture).catch(() => undefined)
-  reply({ kind: 'quality', id, quality, cpu: cpu() })
+  reply({ kind: 'quality', id, quality, usage: usage() })
 }
 
 async function handle(request: WorkerRequest): Promise<void> {
   switch (request.kind) {
     case 'start': {
-      pipeline = await openPipeline(request.familyDir, request.threads)
+      pipeline = await openPipeline(request.familyDir, request)
       await pipeline.warmUp()
       const macsPerSecond = request.macsPerSecond ?? (await pipeline.benchmark(request.threads))
-      reply({ kind: 'ready', macsPerSecond, cpu: cpu() })
+      reply({ kind: 'ready', macsPerSecond, usage: usage() })
       return
     }
     case 'prepare':
       return answer(request.id, async (running) => {
         await running.prepare(request.variants)
-        reply({ kind: 'prepared', id: request.id, cpu: cpu() })
+        reply({ kind: 'prepared', id: request.id, usage: usage() })
       })
     case 'process':
       return answer(request.id, (running) => processFrame(running, request))

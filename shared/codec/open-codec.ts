@@ -7,6 +7,7 @@ import type { Backend, Session } from '../runtime/session.ts'
 import { readModes, writeModes } from './block-modes.ts'
 import { type FrameKind, readCrc, readStream, type StreamHeader, writeStream } from './container.ts'
 import { ContextModel, type Prediction } from './context-model.ts'
+import { checkFinite, checkSymbols, symbolsOfBlob } from './golden-symbols.ts'
 import { planInterFrame, toPrediction } from './inter.ts'
 import type { EncodeOptions, FrameReference, Picture, PictureCodec } from './picture-codec.ts'
 import { RansDecoder, RansEncoder } from './rans.ts'
@@ -96,6 +97,25 @@ export async function openCodec(family: CodecFamily, options: CodecOptions): Pro
     })
     return { session, weights }
   }
+  const checked = new Set<string>()
+  const nameOf = (variant: string): string => `encoder.${variant}`
+  const entryOf = (variant: string): { index: number; encoder: GraphEntry } => {
+    const index = manifest.variants.findIndex(({ id }) => id === variant)
+    if (index === -1)
+      throw new ModelError(
+        `Cannot encode with variant "${variant}": "${manifest.family}" has ${manifest.variants.map(({ id }) => `"${id}"`)}`,
+      )
+    return { index, encoder: manifest.variants[index]!.encoder }
+  }
+  const closeGraph = async (name: string): Promise<void> => {
+    const opening = graphs.get(name)
+    graphs.delete(name)
+    checked.delete(name)
+    await opening?.then(
+      ({ session }) => session.close(),
+      () => undefined,
+    )
+  }
   const { stride, channels } = manifest.latent
   const digests = { codecDigest: codecDigest.slice(0, 16), tablesDigest: manifest.entropy.sha256.slice(0, 8) }
 
@@ -154,30 +174,60 @@ export async function openCodec(family: CodecFamily, options: CodecOptions): Pro
     return { header, symbols, bitsByChannel }
   }
 
+  const runEncoder = async (variant: string, alpha255: number, picture: Picture): Promise<Float32Array> => {
+    const { session, weights } = await openGraph(nameOf(variant), entryOf(variant).encoder)
+    const { width, height, rgb } = padPicture(picture, stride)
+    const { data } = await session.run({ type: 'uint8', data: rgb, dims: [1, height, width, 3] }, weights.at(alpha255))
+    const latent = data as Float32Array
+    checkFinite(latent, `${manifest.family}/${variant}`)
+    return latent
+  }
+
+  const checkVariant = async (variant: string): Promise<void> => {
+    const { golden } = manifest
+    const picture = { width: golden.width, height: golden.height, rgb: await family.readBlob(golden.picture) }
+    const cases = golden.cases.filter((each) => each.variant === variant)
+    // One without golden symbols must at least open and give numbers.
+    if (cases.length === 0) await runEncoder(variant, 0, picture)
+    for (const { alpha255, symbols } of cases)
+      checkSymbols(
+        `${manifest.family}/${variant}`,
+        quantise(await runEncoder(variant, alpha255, picture)),
+        symbolsOfBlob(await family.readBlob(symbols)),
+      )
+  }
+
   return {
     manifest,
+    async openVariants(variants) {
+      for (const variant of variants) {
+        const name = nameOf(variant)
+        if (checked.has(name)) continue
+        try {
+          await checkVariant(variant)
+          checked.add(name)
+        } catch (error) {
+          await closeGraph(name)
+          throw error
+        }
+      }
+      const kept = new Set(variants.map(nameOf))
+      for (const name of [...graphs.keys()]) if (name.startsWith('encoder.') && !kept.has(name)) await closeGraph(name)
+    },
+
     async encode(picture, options) {
-      const variantIndex = manifest.variants.findIndex(({ id }) => id === options.variant)
-      const entry = manifest.variants[variantIndex]
-      if (entry === undefined)
-        throw new ModelError(
-          `Cannot encode with variant "${options.variant}": "${manifest.family}" has ${manifest.variants.map(({ id }) => `"${id}"`)}`,
-        )
+      const { index: variantIndex } = entryOf(options.variant)
       if (picture.rgb.length !== picture.width * picture.height * 3)
         throw new RangeError(
           `Cannot encode picture: found ${picture.rgb.length} bytes, expected ${picture.width} x ${picture.height} x 3`,
         )
-      const { session, weights } = await openGraph(`encoder.${options.variant}`, entry.encoder)
-      const padded = padPicture(picture, stride)
+        // Merging is no part of the network's time.
+      ;(await openGraph(nameOf(options.variant), entryOf(options.variant).encoder)).weights.at(options.alpha255)
       const { width, height } = picture
-      const feeds = weights.at(options.alpha255)
       const started = performance.now()
-      const latent = await session.run(
-        { type: 'uint8', data: padded.rgb, dims: [1, padded.height, padded.width, 3] },
-        feeds,
-      )
+      const latent = await runEncoder(options.variant, options.alpha255, picture)
       const computed = performance.now()
-      const { symbols, payload, frameKind } = codeSymbols(latent.data as Float32Array, picture, options)
+      const { symbols, payload, frameKind } = codeSymbols(latent, picture, options)
       const { alpha255 } = options
       const referenceCrc = frameKind === 'inter' ? options.reference!.crc : 0
       const stream = writeStream(

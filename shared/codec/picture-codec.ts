@@ -57,6 +57,14 @@ export interface DecodeOptions {
 /** A family's encoders and decoders. One instance owns its sessions; calls must not overlap. */
 export interface PictureCodec {
   readonly manifest: CodecManifest
+  /**
+   * Open these encoders, check each against its golden symbols (which also warms it up), and close all others. An
+   * encoder that was never opened this way opens unchecked with its first frame.
+   *
+   * @throws {IntegrityError} If a blob is not what the manifest says, or golden symbols differ.
+   * @throws {ModelError} If there is no such variant, or the backend refuses its graph. What was open stays open.
+   */
+  openVariants(variants: readonly string[]): Promise<void>
   encode(picture: Picture, options: EncodeOptions): Promise<EncodedPicture>
   /**
    * @throws {IntegrityError} If the stream is truncated, altered, of another family, or follows another frame than
