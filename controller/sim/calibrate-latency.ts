@@ -57,8 +57,7 @@ export function calibrateLatency(world: World, seed: number): Calibration {
       factors[i] = updateFactor(factors[i]!, option.id, reading)
       if (factors[i]!.common.readings > before.readings) {
         taken++
-        // A reading that was set aside and then confirmed was a miss too.
-        if (reading > mean + k * Math.sqrt(variance + before.noise)) above += before.surprise === 0 ? 1 : 2
+        if (reading > mean + k * Math.sqrt(variance + before.noise)) above++
       }
       const difference = reading - average.mean
       averages[i] = {

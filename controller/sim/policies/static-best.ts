@@ -4,10 +4,10 @@ import type { MakePolicy, Policy } from '../policy.ts'
 import { makeChoice, solveTables } from '../tables.ts'
 import type { World } from '../world.ts'
 
-const SEARCHES = 8
+const SEARCHES = 6
 const ALLOWED_VIOLATIONS = 0.01
 /** One epoch in this many enters the means. */
-const SAMPLED = 15
+const SAMPLED = 20
 
 const fixed = (chosen: Uint8Array): Policy => ({ decide: () => chosen })
 
@@ -43,27 +43,32 @@ function assign(world: World, shares: readonly number[], powerShare: number): Ui
   return Uint8Array.from(fleet.devices, (_, i) => chosen.get(i)!)
 }
 
-/**
- * The best of all fixed assignments that violate limits in at most 1 % of site-epochs, found in hindsight by halving
- * the share of the uplinks that is planned for: better than any static assignment made beforehand.
- */
-export const staticBest: MakePolicy = (fleet, world) => {
-  let [low, high] = [0.3, 1.2]
-  let best = assign(
-    world,
-    fleet.sites.map(() => low),
-    1,
-  )
+/** The largest share of a limit at which `isKept` holds, by halving; the smallest tried if none does. */
+function largestShare([low, high]: [number, number], isKept: (share: number) => boolean): number {
   for (let search = 0; search < SEARCHES; search++) {
     const share = (low + high) / 2
-    const chosen = assign(
-      world,
-      fleet.sites.map(() => share),
-      1,
-    )
-    const { siteViolations, powerViolations } = play(world, fixed(chosen))
-    if (siteViolations <= ALLOWED_VIOLATIONS && powerViolations <= ALLOWED_VIOLATIONS) [low, best] = [share, chosen]
+    if (isKept(share)) low = share
     else high = share
   }
-  return fixed(best)
+  return low
+}
+
+/**
+ * The best fixed assignment that breaks power in at most 1 % of epochs and uplinks in at most 1 % of site-epochs, found
+ * in hindsight: first the share of the power that may be planned for, then that of the uplinks.
+ */
+export const staticBest: MakePolicy = (fleet, world) => {
+  const plan = (uplink: number, power: number) =>
+    assign(
+      world,
+      fleet.sites.map(() => uplink),
+      power,
+    )
+  const outcome = (uplink: number, power: number) => play(world, fixed(plan(uplink, power)))
+  const power = largestShare([0.6, 1.2], (share) => outcome(1, share).powerViolations <= ALLOWED_VIOLATIONS)
+  const uplink = largestShare([0.3, 1.2], (share) => {
+    const { siteViolations, powerViolations } = outcome(share, power)
+    return siteViolations <= ALLOWED_VIOLATIONS && powerViolations <= ALLOWED_VIOLATIONS
+  })
+  return fixed(plan(uplink, power))
 }
