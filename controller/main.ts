@@ -132,6 +132,8 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
     },
   })
   closers.push(() => link!.close())
+  // Before the link goes: from then on nobody would hear what devices say.
+  closers.push(() => broker?.mute())
 
   const decoder = createDecoder()
   closers.push(() => decoder.close())

@@ -14,7 +14,37 @@ const NOT_AUTHORISED = 5
 
 export interface EmbeddedBroker {
   readonly port: number
+  /** Take nothing from devices any more: what is not acknowledged they say again later. */
+  mute(): void
   close(): Promise<void>
+}
+
+type Done = (error?: Error | null) => void
+
+/** Lets callers through while it is open, keeps them waiting while it is shut, and turns them away once it has ended. */
+class Gate {
+  #state: 'open' | 'shut' | 'ended' = 'shut'
+  readonly #waiting: Done[] = []
+
+  pass(done: Done): void {
+    if (this.#state === 'shut') this.#waiting.push(done)
+    else done(this.#state === 'open' ? null : new Error('the controller is stopping'))
+  }
+
+  open(): void {
+    if (this.#state === 'ended') return
+    this.#state = 'open'
+    for (const done of this.#waiting.splice(0)) done(null)
+  }
+
+  shut(): void {
+    if (this.#state === 'open') this.#state = 'shut'
+  }
+
+  end(): void {
+    this.#state = 'ended'
+    for (const done of this.#waiting.splice(0)) done(new Error('the controller is stopping'))
+  }
 }
 
 function equal(a: string, b: string): boolean {
@@ -28,7 +58,8 @@ function refusal(reason: string): AuthenticateError {
 
 /**
  * A broker (MQTT 3.1.1) in this process. A device's id is its user name: it may publish below its own `up` and
- * subscribe below its own `down` and to the controller's state, and so may its will.
+ * subscribe below its own `down` and to the controller's state, and so may its will. What a device says is acknowledged only
+ * while the controller listens: acknowledged to nobody, it would be lost.
  *
  * @param options.passwords Absent: any device id is believed, which only loopback may.
  * @throws {ConfigError} If the address cannot be listened on.
@@ -40,6 +71,7 @@ export async function startBroker(options: {
   passwords: Passwords | undefined
 }): Promise<EmbeddedBroker> {
   const users = new WeakMap<Client, string>()
+  const listening = new Gate()
   const broker = await Aedes.createBroker({
     authenticate(client, name, password, done) {
       const secret = password?.toString() ?? ''
@@ -56,7 +88,8 @@ export async function startBroker(options: {
       const bytes = packet.payload.length
       if (!isAllowed) done(new Error(`"${user}" may not publish to "${packet.topic}"`))
       else if (bytes > MAX_MESSAGE_BYTES) done(new Error(`"${user}" published ${bytes} bytes`))
-      else done()
+      else if (user === CONTROLLER_USER) done()
+      else listening.pass(done)
     },
     authorizeSubscribe(client, subscription, done) {
       const user = users.get(client)
@@ -68,6 +101,12 @@ export async function startBroker(options: {
       // A null subscription is answered with the failure code and leaves the connection open.
       done(null, isAllowed ? subscription : null)
     },
+  })
+  broker.on('subscribe', (_, client) => {
+    if (users.get(client) === CONTROLLER_USER) listening.open()
+  })
+  broker.on('clientDisconnect', (client) => {
+    if (users.get(client) === CONTROLLER_USER) listening.shut()
   })
   const sockets = new Set<Socket>()
   const server = createServer((socket) => {
@@ -86,7 +125,9 @@ export async function startBroker(options: {
   })
   return {
     port: (server.address() as { port: number }).port,
+    mute: () => listening.end(),
     async close() {
+      listening.end()
       const closed = new Promise((resolve) => server.close(resolve))
       await new Promise<void>((resolve) => broker.close(resolve))
       for (const socket of sockets) socket.destroy()
