@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describeError, IntegrityError, MessageError, StoreError } from '@espalier/shared/errors'
 import type { DeviceId } from '@espalier/shared/ids'
@@ -6,7 +5,8 @@ import { type Capsule, capsuleSchema } from '@espalier/shared/messages/capsule'
 import { openSigned, type Signed, signedSchema } from '@espalier/shared/signature/signed-document'
 import { z } from 'zod'
 import { elapsedMs, isTrusted, type TimeMark, timeMarkSchema } from '../time/time-mark.ts'
-import { type FileCalls, fileCalls, writeAtomically } from '../twin/atomic-file.ts'
+import type { FileCalls } from '../twin/atomic-file.ts'
+import { StateFile } from '../twin/state-file.ts'
 
 const fileSchema = z.object({
   version: z.literal(1),
@@ -44,11 +44,13 @@ export type Offered = 'first' | 'taken' | 'known'
 export class CapsuleKeeper {
   readonly #options: CapsuleKeeperOptions
   readonly #path: string
+  readonly #file: StateFile<z.infer<typeof fileSchema>>
   #held: Held | undefined
 
   constructor(options: CapsuleKeeperOptions) {
     this.#options = options
     this.#path = join(options.dataDir, 'capsule.json')
+    this.#file = new StateFile(this.#path, 'capsule', fileSchema, options.calls)
     this.#held = this.#load()
   }
 
@@ -132,27 +134,22 @@ export class CapsuleKeeper {
   }
 
   #write(signed: Signed, heard: TimeMark | undefined): void {
-    const body = { version: 1, signed, heard: heard ?? null }
-    try {
-      writeAtomically(this.#path, new TextEncoder().encode(JSON.stringify(body)), this.#options.calls ?? fileCalls)
-    } catch (cause) {
-      throw new StoreError(`Cannot write capsule "${this.#path}": ${describeError(cause)}`, { cause, retryable: true })
-    }
+    this.#file.save({ version: 1, signed, heard: heard ?? null })
   }
 
   #load(): Held | undefined {
     const { onDamage, controllerKey } = this.#options
+    const found = this.#file.load(onDamage)
+    if (found === undefined) return undefined
+    const heard = found.heard ?? undefined
     try {
-      const { signed, heard } = fileSchema.parse(JSON.parse(readFileSync(this.#path, 'utf8')))
       // Checked again: a disk may alter it, and a configured key may have changed.
-      const { document } = openSigned(signed, this.#path, controllerKey)
-      const capsule = capsuleSchema.parse(document)
-      return { capsule, signed, heard: heard ?? undefined, writtenHeard: heard ?? undefined }
+      const { document } = openSigned(found.signed, this.#path, controllerKey)
+      return { capsule: capsuleSchema.parse(document), signed: found.signed, heard, writtenHeard: heard }
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT')
-        onDamage(
-          new StoreError(`Cannot read capsule "${this.#path}": ${describeError(cause)}`, { cause, retryable: false }),
-        )
+      onDamage(
+        new StoreError(`Cannot read capsule "${this.#path}": ${describeError(cause)}`, { cause, retryable: false }),
+      )
       return undefined
     }
   }

@@ -1,11 +1,11 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describeError, StoreError } from '@espalier/shared/errors'
+import { StoreError } from '@espalier/shared/errors'
 import { z } from 'zod'
 import type { ClockQuality } from '../time/time-mark.ts'
-import { type FileCalls, fileCalls, writeAtomically } from '../twin/atomic-file.ts'
+import type { FileCalls } from '../twin/atomic-file.ts'
+import { StateFile } from '../twin/state-file.ts'
 
-const fileSchema = z.object({
+const monthSchema = z.object({
   version: z.literal(1),
   /** UTC, e.g. `2026-11`; empty while no clock ever said. */
   month: z.string().regex(/^(\d{4}-\d{2})?$/),
@@ -13,7 +13,9 @@ const fileSchema = z.object({
   rxBytes: z.number().min(0),
   selfJoules: z.number().min(0),
 })
-type Month = z.infer<typeof fileSchema>
+type Month = z.infer<typeof monthSchema>
+
+const NO_MONTH: Month = { version: 1, month: '', txBytes: 0, rxBytes: 0, selfJoules: 0 }
 
 /** A kill loses at most this much of the ledger, and flash is written 100 times a day. */
 const SAVE_EVERY_MS = 15 * 60_000
@@ -44,7 +46,7 @@ export interface LedgerOptions {
 /** Books what the agent itself takes of link and battery, by calendar month, over restarts, with few writes. */
 export class Ledger {
   readonly #options: LedgerOptions
-  readonly #path: string
+  readonly #file: StateFile<Month>
   /** Of the month before this start. */
   #base: Month
   /** Of this start, what was booked to earlier months. */
@@ -54,8 +56,8 @@ export class Ledger {
 
   constructor(options: LedgerOptions) {
     this.#options = options
-    this.#path = join(options.dataDir, 'ledger.json')
-    this.#base = this.#load()
+    this.#file = new StateFile(join(options.dataDir, 'ledger.json'), 'ledger', monthSchema, options.calls)
+    this.#base = this.#file.load(options.onError) ?? NO_MONTH
     this.#savedMs = options.monotonicMs()
   }
 
@@ -80,12 +82,10 @@ export class Ledger {
   save(): void {
     this.#savedMs = this.#options.monotonicMs()
     try {
-      const body = new TextEncoder().encode(JSON.stringify(this.#sum()))
-      writeAtomically(this.#path, body, this.#options.calls ?? fileCalls)
-    } catch (cause) {
-      this.#options.onError(
-        new StoreError(`Cannot write ledger "${this.#path}": ${describeError(cause)}`, { cause, retryable: true }),
-      )
+      this.#file.save(this.#sum())
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+      this.#options.onError(error)
     }
   }
 
@@ -106,17 +106,5 @@ export class Ledger {
     if (clk() === 'none') return this.#base.month
     const month = new Date(wallMs()).toISOString().slice(0, 7)
     return clk() === 'ntp' || month > this.#base.month ? month : this.#base.month
-  }
-
-  #load(): Month {
-    try {
-      return fileSchema.parse(JSON.parse(readFileSync(this.#path, 'utf8')))
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT')
-        this.#options.onError(
-          new StoreError(`Cannot read ledger "${this.#path}": ${describeError(cause)}`, { cause, retryable: false }),
-        )
-      return { version: 1, month: '', txBytes: 0, rxBytes: 0, selfJoules: 0 }
-    }
   }
 }

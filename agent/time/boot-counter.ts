@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { type FileCalls, fileCalls, writeAtomically } from '../twin/atomic-file.ts'
+import type { FileCalls } from '../twin/atomic-file.ts'
+import { StateFile } from '../twin/state-file.ts'
 
 const fileSchema = z.object({ version: z.literal(1), boots: z.int().min(0), wallMs: z.number() })
 
@@ -16,22 +16,18 @@ export interface CountedBoot {
 export function countBoot(
   dataDir: string,
   wallMs: number,
-  { calls = fileCalls, onError }: { calls?: FileCalls; onError: (error: unknown) => void },
+  { calls, onError }: { calls?: FileCalls; onError: (error: unknown) => void },
 ): CountedBoot {
-  const path = join(dataDir, 'boot.json')
-  let before: { boots: number; wallMs: number } = { boots: 0, wallMs: 0 }
+  const file = new StateFile(join(dataDir, 'boot.json'), 'count of boots', fileSchema, calls)
   let isLost = false
+  const before = file.load((error) => {
+    isLost = true
+    onError(error)
+  })
+  const boots = (before?.boots ?? 0) + 1
+  const knownWallMs = before?.wallMs ?? 0
   try {
-    before = fileSchema.parse(JSON.parse(readFileSync(path, 'utf8')))
-  } catch (error) {
-    isLost = (error as NodeJS.ErrnoException).code !== 'ENOENT'
-    if (isLost) onError(error)
-  }
-  const boots = before.boots + 1
-  const knownWallMs = before.wallMs
-  try {
-    const body = { version: 1, boots, wallMs: Math.max(wallMs, knownWallMs) }
-    writeAtomically(path, new TextEncoder().encode(JSON.stringify(body)), calls)
+    file.save({ version: 1, boots, wallMs: Math.max(wallMs, knownWallMs) })
   } catch (error) {
     onError(error)
     return { bootNumber: undefined, knownWallMs }

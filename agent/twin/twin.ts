@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describeError, StoreError } from '@espalier/shared/errors'
+import type { StoreError } from '@espalier/shared/errors'
 import { type Desired, desiredSchema } from '@espalier/shared/messages/controller'
 import { z } from 'zod'
-import { type FileCalls, fileCalls, writeAtomically } from './atomic-file.ts'
+import type { FileCalls } from './atomic-file.ts'
+import { StateFile } from './state-file.ts'
 
 export type DesiredSlot = Desired['slots'][number]
 
@@ -25,17 +25,15 @@ const EMPTY: TwinState = { version: 1, bd: 0, gen: 0, telemetryIntervalS: 1, slo
  * runs this. Each change is on disk before it takes effect.
  */
 export class Twin {
-  readonly #path: string
-  readonly #calls: FileCalls
+  readonly #file: StateFile<TwinState>
   #state: TwinState
 
   /**
    * @param onDamage Told when the file is there but unreadable; the twin then starts empty, as a new device does.
    */
-  constructor(dataDir: string, onDamage: (error: StoreError) => void, calls: FileCalls = fileCalls) {
-    this.#path = join(dataDir, 'twin.json')
-    this.#calls = calls
-    this.#state = this.#load(onDamage)
+  constructor(dataDir: string, onDamage: (error: StoreError) => void, calls?: FileCalls) {
+    this.#file = new StateFile(join(dataDir, 'twin.json'), 'twin', twinSchema, calls)
+    this.#state = this.#file.load(onDamage) ?? EMPTY
   }
 
   get state(): TwinState {
@@ -67,24 +65,8 @@ export class Twin {
     return true
   }
 
-  #load(onDamage: (error: StoreError) => void): TwinState {
-    try {
-      return twinSchema.parse(JSON.parse(readFileSync(this.#path, 'utf8')))
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT')
-        onDamage(
-          new StoreError(`Cannot read twin "${this.#path}": ${describeError(cause)}`, { cause, retryable: false }),
-        )
-      return EMPTY
-    }
-  }
-
   #save(state: TwinState): void {
-    try {
-      writeAtomically(this.#path, new TextEncoder().encode(JSON.stringify(state)), this.#calls)
-    } catch (cause) {
-      throw new StoreError(`Cannot write twin "${this.#path}": ${describeError(cause)}`, { cause, retryable: true })
-    }
+    this.#file.save(state)
     this.#state = state
   }
 }
