@@ -28,7 +28,7 @@ import { readBoard, readDeviceCpuSeconds, readOwnCpuSeconds, readRssBytes } from
 import { type Choice, findSensors } from './sensors/find-sensors.ts'
 import { MachineWatch } from './sensors/machine-watch.ts'
 import { openPlug, type Plug } from './sensors/plug.ts'
-import { type CommandRunner, recordedCommands, runCommand } from './sensors/run-command.ts'
+import { type CommandRunner, commandsOf, runCommand } from './sensors/run-command.ts'
 import { type SystemFiles, systemFiles } from './sensors/system-files.ts'
 import { openSink } from './sink/open-sink.ts'
 import { defaultPlan } from './slot/default-plan.ts'
@@ -246,12 +246,11 @@ class Agent {
   }
 
   async #open(): Promise<void> {
-    const { clock, random, files } = this.#around
+    const { clock, random, files, runCommand: ownCommands } = this.#around
     const { root, pmic, plug, sampleHz, maxCpuShare } = this.#config.sensors
     const board = readBoard(root)
     this.#deviceCpuAtStart = this.#around.readDeviceCpuSeconds()
-    const run = root === '/' ? runCommand : recordedCommands(files, root)
-    const surroundings = { root, files, run }
+    const surroundings = { root, files, run: commandsOf(files, root, ownCommands) }
     this.#machine = new MachineWatch(surroundings)
     this.#plug = plug && openPlug(plug)
     const { chosen, refused } = await findSensors(surroundings, { pmic, plug: this.#plug })
@@ -436,9 +435,8 @@ class Agent {
   /** Let each slot keep its lease of power. */
   #brake(nowMs: number): void {
     const meter = this.#meter!
-    const joules = meter.telemetry().reduce((sum, source) => sum + source.joules, 0)
     const slots = new Map([...this.#parts.keys()].map((id) => [id, meter.slot(id)]))
-    for (const [id, reading] of this.#powerWatch.read(nowMs, joules, slots) ?? [])
+    for (const [id, reading] of this.#powerWatch.read(nowMs, meter.mark().joules, slots) ?? [])
       this.#parts.get(id)?.slot.recordPower(reading)
     const { txBytes, rxBytes } = this.#link.traffic
     this.#ledger.note({ txBytes: txBytes + this.#uplinkBytes, rxBytes, selfJoules: meter.selfJoules })

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
-import { findText, listFolder, type SystemFiles } from '../sensors/system-files.ts'
+import { attempt, findText, listFolder, readNumber, type SystemFiles } from '../sensors/system-files.ts'
+import { readZones, type ThermalZone } from '../sensors/thermal.ts'
 
 /** From this far below the temperature at which the chip slows itself, headroom falls to none. */
 const THERMAL_BAND_C = 10
@@ -21,51 +22,23 @@ export function batteryHeadroom(charge: number): number {
   return clamp((charge - BATTERY_EMPTY) / (BATTERY_ENOUGH - BATTERY_EMPTY))
 }
 
-/** A file's number; undefined where there is none or the driver refuses: the others still say something. */
-function numberAt(files: SystemFiles, ...path: string[]): number | undefined {
-  try {
-    const text = findText(files, join(...path))
-    const value = Number(text)
-    return text === undefined || text === '' || !Number.isFinite(value) ? undefined : value
-  } catch {
-    return undefined
-  }
-}
-
-function textAt(files: SystemFiles, ...path: string[]): string | undefined {
-  try {
-    return findText(files, join(...path))
-  } catch {
-    return undefined
-  }
-}
-
-function namesIn(files: SystemFiles, folder: string): string[] {
-  try {
-    return listFolder(files, folder)
-  } catch {
-    return []
-  }
-}
-
-function zoneHeadroom(files: SystemFiles, zone: string): number | undefined {
-  const milliC = numberAt(files, zone, 'temp')
-  if (milliC === undefined) return undefined
-  const trips = namesIn(files, zone).flatMap((name) => {
+function zoneHeadroom(files: SystemFiles, { folder, celsius }: ThermalZone): number {
+  const names = attempt(() => listFolder(files, folder)) ?? []
+  const trips = names.flatMap((name) => {
     const index = /^trip_point_(\d+)_type$/.exec(name)?.[1]
-    if (index === undefined || textAt(files, zone, name) !== 'passive') return []
-    return numberAt(files, zone, `trip_point_${index}_temp`) ?? []
+    if (index === undefined || attempt(() => findText(files, join(folder, name))) !== 'passive') return []
+    return attempt(() => readNumber(files, join(folder, `trip_point_${index}_temp`))) ?? []
   })
   // A trip of 0 or less is one that is switched off.
-  const tripC = Math.min(...trips.filter((trip) => trip > 0), DEFAULT_TRIP_C * 1000) / 1000
-  return thermalHeadroom(milliC / 1000, tripC)
+  return thermalHeadroom(celsius, Math.min(...trips.filter((trip) => trip > 0), DEFAULT_TRIP_C * 1000) / 1000)
 }
 
 function supplyHeadroom(files: SystemFiles, supply: string): number | undefined {
-  if (textAt(files, supply, 'type') !== 'Battery') return undefined
-  const percent = numberAt(files, supply, 'capacity')
+  const textAt = (file: string): string | undefined => attempt(() => findText(files, join(supply, file)))
+  if (textAt('type') !== 'Battery') return undefined
+  const percent = attempt(() => readNumber(files, join(supply, 'capacity')))
   if (percent === undefined) return undefined
-  return textAt(files, supply, 'status') === 'Discharging' ? batteryHeadroom(percent / 100) : 1
+  return textAt('status') === 'Discharging' ? batteryHeadroom(percent / 100) : 1
 }
 
 export interface Headroom {
@@ -73,21 +46,20 @@ export interface Headroom {
   readonly batteryHeadroom: number | undefined
 }
 
+const leastOf = (shares: readonly number[]): number | undefined =>
+  shares.length === 0 ? undefined : Math.min(...shares)
+
 /**
  * What heat and battery leave, of the hottest zone and the emptiest battery; undefined where there is none.
  *
  * @param root Prefix of system paths.
  */
 export function readHeadroom(root: string, files: SystemFiles): Headroom {
-  const least = (folder: string, pattern: RegExp, read: (files: SystemFiles, path: string) => number | undefined) => {
-    const found = namesIn(files, join(root, folder))
-      .filter((name) => pattern.test(name))
-      .map((name) => read(files, join(root, folder, name)))
-      .filter((value) => value !== undefined)
-    return found.length === 0 ? undefined : Math.min(...found)
-  }
+  const zones = attempt(() => readZones({ root, files })) ?? []
+  const supplies = join(root, 'sys/class/power_supply')
+  const names = attempt(() => listFolder(files, supplies)) ?? []
   return {
-    thermalHeadroom: least('sys/class/thermal', /^thermal_zone\d+$/, zoneHeadroom),
-    batteryHeadroom: least('sys/class/power_supply', /./, supplyHeadroom),
+    thermalHeadroom: leastOf(zones.map((zone) => zoneHeadroom(files, zone))),
+    batteryHeadroom: leastOf(names.flatMap((name) => supplyHeadroom(files, join(supplies, name)) ?? [])),
   }
 }

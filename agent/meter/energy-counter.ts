@@ -21,6 +21,18 @@ export interface Taken {
   readonly failure: string | undefined
 }
 
+export const NOTHING_TAKEN: Taken = {
+  joules: 0,
+  knownMs: 0,
+  coveredMs: 0,
+  missingMs: 0,
+  readings: 0,
+  changes: 0,
+  failures: 0,
+  varianceJ2: 0,
+  failure: undefined,
+}
+
 /** A way of knowing how much energy went by, whoever integrates it. */
 export interface EnergyCounter {
   readonly source: EnergySource

@@ -1,7 +1,7 @@
 import type { Clock } from '@espalier/shared/clock'
 import type { SlotId } from '@espalier/shared/ids'
 import type { EnergySource, Telemetry } from '@espalier/shared/messages/device'
-import type { EnergyCounter, Taken } from './energy-counter.ts'
+import { type EnergyCounter, NOTHING_TAKEN, type Taken } from './energy-counter.ts'
 import { type EnergyMark, samplingHalfWidth } from './energy-window.ts'
 import { IdleBaseline } from './idle-baseline.ts'
 import { modelHalfWidthW, type PowerModel } from './power-model.ts'
@@ -182,9 +182,9 @@ export class Meter {
       this.#counter = current
       // Up to now nobody who still counts has counted.
       current?.begin(nowMs)
-      return { ...UNKNOWN, missingMs: nowMs - this.#bookedMs }
+      return { ...NOTHING_TAKEN, missingMs: nowMs - this.#bookedMs }
     }
-    if (current === undefined) return { ...UNKNOWN, missingMs: nowMs - this.#bookedMs }
+    if (current === undefined) return { ...NOTHING_TAKEN, missingMs: nowMs - this.#bookedMs }
     const taken = current.take(nowMs)
     if (taken.failures > 0) this.#account(current.source).failures += taken.failures
     const isReadable = taken.missingMs <= taken.knownMs
@@ -273,16 +273,4 @@ export class Meter {
     }
     this.#selfJoules += spent.self * perCpuSecond
   }
-}
-
-const UNKNOWN: Taken = {
-  joules: 0,
-  knownMs: 0,
-  coveredMs: 0,
-  missingMs: 0,
-  readings: 0,
-  changes: 0,
-  failures: 0,
-  varianceJ2: 0,
-  failure: undefined,
 }

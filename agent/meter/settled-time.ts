@@ -1,20 +1,12 @@
-import type { Taken } from './energy-counter.ts'
+import { NOTHING_TAKEN, type Taken } from './energy-counter.ts'
 
-const NOTHING = {
-  joules: 0,
-  knownMs: 0,
-  coveredMs: 0,
-  missingMs: 0,
-  readings: 0,
-  changes: 0,
-  failures: 0,
-  varianceJ2: 0,
-}
+type Sums = { -readonly [Key in keyof Taken]: Taken[Key] }
 
 /** Which joules belong to which time: every moment is booked once, as known or as missing. */
 export class SettledTime {
   #untilMs: number
-  #sum = { ...NOTHING }
+  #sum: Sums = { ...NOTHING_TAKEN }
+  /** Of the newest reading: it outlives what is taken. */
   #failure: string | undefined
 
   constructor(startMs: number) {
@@ -24,7 +16,7 @@ export class SettledTime {
   /** What lies before counts no more. */
   begin(nowMs: number): void {
     this.#untilMs = nowMs
-    this.#sum = { ...NOTHING }
+    this.#sum = { ...NOTHING_TAKEN }
   }
 
   /** Joules of a span that is known. What of it was booked before is left out in proportion. */
@@ -65,7 +57,7 @@ export class SettledTime {
 
   take(): Taken {
     const taken = { ...this.#sum, failure: this.#failure }
-    this.#sum = { ...NOTHING }
+    this.#sum = { ...NOTHING_TAKEN }
     return taken
   }
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { StoreError } from '@espalier/shared/errors'
-import { findText, isAbsent, listFolder, readNumber, type SystemFiles } from './system-files.ts'
+import { attempt, findText, isAbsent, listFolder, readNumber, type SystemFiles } from './system-files.ts'
 
 const ROOT = 'sys/class/hwmon'
 const LABELS = ['in1_label', 'in2_label', 'in3_label']
@@ -18,13 +18,7 @@ function listPlaces(files: SystemFiles, root: string): Place[] {
     const path = join(folder, entry)
     const name = findText(files, join(path, 'name'))
     if (name === undefined) return []
-    const labels = LABELS.map((label) => {
-      try {
-        return findText(files, join(path, label)) ?? ''
-      } catch {
-        return ''
-      }
-    })
+    const labels = LABELS.map((label) => attempt(() => findText(files, join(path, label))) ?? '')
     return [{ name, path, identity: [name, ...labels].join('|') }]
   })
 }

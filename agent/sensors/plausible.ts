@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { SensorSurroundings } from './candidate.ts'
-import { findText } from './system-files.ts'
+import { attempt, findText } from './system-files.ts'
 
 /** The most that a supply of these boards gives: 5 A at 5 V by contract. */
 const LIMITS: ReadonlyArray<readonly [RegExp, watts: number]> = [
@@ -12,11 +12,7 @@ const ANY_BOARD_W = 300
 
 /** More than this at the input of the board is a wrong shunt or a broken sensor. */
 export function boardLimitW({ files, root }: SensorSurroundings): number {
-  let model = ''
-  try {
-    model = findText(files, join(root, 'proc/device-tree/model')) ?? ''
-  } catch {
-    // An unreadable device tree says nothing about the board.
-  }
+  // An unreadable device tree says nothing about the board.
+  const model = attempt(() => findText(files, join(root, 'proc/device-tree/model'))) ?? ''
   return LIMITS.find(([pattern]) => pattern.test(model))?.[1] ?? ANY_BOARD_W
 }

@@ -26,6 +26,10 @@ export const runCommand: CommandRunner = (program, ...args) =>
     })
   })
 
+/** Programs of this machine; of a copied tree, what they answered there. @param root Prefix of system paths. */
+export const commandsOf = (files: SystemFiles, root: string, ownCommands: CommandRunner = runCommand): CommandRunner =>
+  root === '/' ? ownCommands : recordedCommands(files, root)
+
 /** Answers from `commands/<program>_<argument>.txt` of a copied tree, so that a board can be looked at elsewhere. */
 export function recordedCommands(files: SystemFiles, root: string): CommandRunner {
   return async (program, ...args) => readText(files, join(root, 'commands', `${[program, ...args].join('_')}.txt`))

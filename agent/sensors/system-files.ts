@@ -63,6 +63,15 @@ export function readNumber(files: SystemFiles, path: string): number {
   return value
 }
 
+/** What a read gives; undefined where it fails: a block that is powered down, or a file that is not for this user. */
+export function attempt<Value>(read: () => Value): Value | undefined {
+  try {
+    return read()
+  } catch {
+    return undefined
+  }
+}
+
 /** Names in a folder, those with numbers in the order of their numbers; empty where there is no such folder. */
 export function listFolder(files: SystemFiles, path: string): string[] {
   try {

@@ -1,21 +1,31 @@
 import { join } from 'node:path'
 import type { SensorSurroundings } from './candidate.ts'
-import { findText, listFolder, readNumber } from './system-files.ts'
+import { attempt, findText, listFolder, readNumber } from './system-files.ts'
 
 const ROOT = 'sys/class/thermal'
 /** Reads 100 degrees for ever on several boards. */
 const MEANINGLESS = /PMIC/i
 
-/** Degrees Celsius by zone. A block that is powered down cannot be read (EAGAIN): it is left out, never 0. */
-export function readTemperatures({ files, root }: SensorSurroundings): Record<string, number> {
-  const celsius: Record<string, number> = {}
-  for (const entry of listFolder(files, join(root, ROOT)).filter((name) => name.startsWith('thermal_zone')))
-    try {
-      const type = findText(files, join(root, ROOT, entry, 'type')) ?? entry
-      if (!MEANINGLESS.test(type))
-        celsius[type.slice(0, 40)] = readNumber(files, join(root, ROOT, entry, 'temp')) / 1000
-    } catch {
-      // Not now; the next look is seconds away.
-    }
-  return celsius
+export interface ThermalZone {
+  readonly type: string
+  readonly folder: string
+  readonly celsius: number
 }
+
+/** Zones that can be read now and mean something. One that is powered down (EAGAIN) is left out, never 0. */
+export function readZones({ files, root }: Pick<SensorSurroundings, 'files' | 'root'>): ThermalZone[] {
+  return listFolder(files, join(root, ROOT)).flatMap((entry) => {
+    if (!entry.startsWith('thermal_zone')) return []
+    const folder = join(root, ROOT, entry)
+    const zone = attempt(() => ({
+      type: findText(files, join(folder, 'type')) ?? entry,
+      folder,
+      celsius: readNumber(files, join(folder, 'temp')) / 1000,
+    }))
+    return zone === undefined || MEANINGLESS.test(zone.type) ? [] : [zone]
+  })
+}
+
+/** Degrees Celsius by zone. */
+export const readTemperatures = (surroundings: SensorSurroundings): Record<string, number> =>
+  Object.fromEntries(readZones(surroundings).map(({ type, celsius }) => [type.slice(0, 40), celsius]))

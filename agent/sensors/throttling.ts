@@ -1,6 +1,7 @@
 import { StoreError } from '@espalier/shared/errors'
 import type { SensorSurroundings } from './candidate.ts'
 import { listHwmon } from './hwmon.ts'
+import { attempt } from './system-files.ts'
 
 /** Bits of `vcgencmd get_throttled`: now, and 16 higher since the machine started. */
 const PI_FLAGS = ['under-voltage', 'frequency-capped', 'throttled', 'soft-temperature-limit']
@@ -35,24 +36,15 @@ export function parseThrottled(text: string): Pick<Throttling, 'now' | 'past'> {
 export function readAlarms({ files, root }: SensorSurroundings): Throttling {
   const now: string[] = []
   const events: Record<string, number> = {}
-  const look = (act: () => void): void => {
-    try {
-      act()
-    } catch {
-      // This alarm cannot be read; others may.
-    }
-  }
   for (const chip of listHwmon(files, root, ['soctherm_oc', 'ina3221', 'rpi_volt'])) {
-    for (const n of [1, 2, 3])
-      look(() => {
-        if (chip.find(`oc${n}_event_cnt`) !== undefined) events[`oc${n}`] = chip.readNumber(`oc${n}_event_cnt`)
-      })
-    look(() => {
-      if (chip.find('curr1_crit_alarm') === '1') now.push('over-current')
-    })
-    look(() => {
-      if (chip.find('in0_lcrit_alarm') === '1') now.push('under-voltage')
-    })
+    const isSet = (alarm: string): boolean => attempt(() => chip.find(alarm)) === '1'
+    for (const counter of ['oc1', 'oc2', 'oc3']) {
+      const file = `${counter}_event_cnt`
+      const count = attempt(() => (chip.find(file) === undefined ? undefined : chip.readNumber(file)))
+      if (count !== undefined) events[counter] = count
+    }
+    if (isSet('curr1_crit_alarm')) now.push('over-current')
+    if (isSet('in0_lcrit_alarm')) now.push('under-voltage')
   }
   return { now, past: [], events }
 }

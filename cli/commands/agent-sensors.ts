@@ -3,7 +3,7 @@ import { samplingHalfWidth } from '@espalier/agent/meter/energy-window'
 import { openCounter } from '@espalier/agent/meter/open-counter'
 import type { Candidate } from '@espalier/agent/sensors/candidate'
 import { findSensors } from '@espalier/agent/sensors/find-sensors'
-import { recordedCommands, runCommand } from '@espalier/agent/sensors/run-command'
+import { commandsOf } from '@espalier/agent/sensors/run-command'
 import { systemFiles } from '@espalier/agent/sensors/system-files'
 import { systemClock } from '@espalier/shared/clock'
 import { formatPower } from '@espalier/shared/units'
@@ -35,8 +35,7 @@ function describe({ preference, rails, watts, notes, measures }: Candidate, meas
 }
 
 async function showSensors({ root, json }: { root: string; json?: true }): Promise<void> {
-  const run = root === '/' ? runCommand : recordedCommands(systemFiles, root)
-  const { chosen, refused } = await findSensors({ root, files: systemFiles, run })
+  const { chosen, refused } = await findSensors({ root, files: systemFiles, run: commandsOf(systemFiles, root) })
   const measured = chosen && (await look(chosen))
   if (json) {
     process.stdout.write(

@@ -222,6 +222,9 @@ test('readHeadroom() takes the hottest zone and a battery that is discharging, a
     '/sys/class/thermal/thermal_zone0/trip_point_0_type': 'passive\n',
     '/sys/class/thermal/thermal_zone0/trip_point_0_temp': '67000\n',
     '/sys/class/thermal/thermal_zone1/temp': '40000\n',
+    // Always reads so, on several boards: no reason to slow down.
+    '/sys/class/thermal/thermal_zone3/type': 'PMIC-Die\n',
+    '/sys/class/thermal/thermal_zone3/temp': '100000\n',
     '/sys/class/power_supply/BAT0/type': 'Battery\n',
     '/sys/class/power_supply/BAT0/capacity': '30\n',
     '/sys/class/power_supply/BAT0/status': 'Discharging\n',
@@ -235,7 +238,7 @@ test('readHeadroom() takes the hottest zone and a battery that is discharging, a
       return text
     },
     list(path) {
-      if (path === '/sys/class/thermal') return ['thermal_zone0', 'thermal_zone1', 'thermal_zone2']
+      if (path === '/sys/class/thermal') return ['thermal_zone0', 'thermal_zone1', 'thermal_zone2', 'thermal_zone3']
       if (path === '/sys/class/power_supply') return ['AC', 'BAT0']
       return Object.keys(tree)
         .filter((name) => name.startsWith(`${path}/`))
