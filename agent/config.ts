@@ -2,12 +2,10 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigError, describeError } from '@espalier/shared/errors'
 import { deviceIdSchema, siteIdSchema, slotIdSchema } from '@espalier/shared/ids'
-import { isPublicKeyText } from '@espalier/shared/signature/keys'
+import { publicKeySchema } from '@espalier/shared/signature/signed-document'
 import { z } from 'zod'
 import { COUNTRIES } from './meter/carbon.ts'
 import { plugSchema } from './sensors/plug.ts'
-
-const publicKeySchema = z.string().refine(isPublicKeyText, 'expected an Ed25519 public key of 43 base64url characters')
 
 const sourceSchema = z.strictObject({
   kind: z.enum(['images', 'video']),

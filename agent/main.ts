@@ -7,11 +7,12 @@ import type { SlotId } from '@espalier/shared/ids'
 import { type Family, openFamily } from '@espalier/shared/manifest/open-family'
 import type { Command, Desired, Rung } from '@espalier/shared/messages/controller'
 import type { Ack, Birth, DeviceEvent, Reported, State, Telemetry } from '@espalier/shared/messages/device'
+import type { ClockQuality } from '@espalier/shared/messages/envelope'
 import { requireSignature } from '@espalier/shared/signature/manifest-signature'
 import { readHeadroom } from './autonomy/read-headroom.ts'
 import { Steering } from './autonomy/steering.ts'
 import type { AgentConfig, SlotConfig } from './config.ts'
-import type { Plan } from './governor/governor.ts'
+import { planOf } from './governor/plan-of.ts'
 import { PowerWatch } from './governor/power-watch.ts'
 import { Ledger } from './ledger/ledger.ts'
 import { paceTelemetry } from './ledger/pace-telemetry.ts'
@@ -39,7 +40,7 @@ import { Spool } from './spool/spool.ts'
 import { WORKER_PATH, WorkerSupervisor } from './supervisor/worker-supervisor.ts'
 import { countBoot } from './time/boot-counter.ts'
 import { ClockWatch } from './time/clock-watch.ts'
-import { type ClockQuality, readMachineBoot, readUptimeMs } from './time/time-mark.ts'
+import { readMachineBoot, readUptimeMs } from './time/time-mark.ts'
 import { writeAtomically } from './twin/atomic-file.ts'
 import { type DesiredSlot, Twin } from './twin/twin.ts'
 
@@ -83,11 +84,6 @@ interface SlotParts {
   readonly slot: Slot
   readonly family: Family
   readonly supervisor: WorkerSupervisor
-}
-
-function planOf({ ladder, lease }: DesiredSlot): Plan {
-  // The limits outlive the lease's time: a device that hears nothing must not take more than it was given.
-  return { ladder, leaseBps: lease.rateBps, leasePowerW: lease.powerW }
 }
 
 const configurationsOf = ({ ladder }: { readonly ladder: readonly Rung[] }) =>

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { ConfigError, describeError } from '@espalier/shared/errors'
-import { isPublicKeyText } from '@espalier/shared/signature/keys'
+import { publicKeySchema } from '@espalier/shared/signature/signed-document'
 import { z } from 'zod'
 
 interface Setting<Value> {
@@ -76,10 +76,7 @@ export const settings = {
     sentence: 'How long a device that hears nothing may use its lease; budgets hold it for as long.',
   }),
   familyKey: setting({
-    type: z
-      .string()
-      .refine(isPublicKeyText, 'expected 43 base64url characters, as "espalier forge key" prints')
-      .optional(),
+    type: publicKeySchema.optional(),
     default: undefined,
     environment: 'ESPALIER_FAMILY_KEY',
     sentence: 'Public key that families must be signed with; absent: unsigned ones are taken too.',

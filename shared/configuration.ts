@@ -17,6 +17,10 @@ export const configurationSchema = z.object({
 })
 export type Configuration = z.infer<typeof configurationSchema>
 
+/** Whether they run the same graph at the same size: changing between them needs no session and no warm-up. */
+export const isSameGraph = (a: Configuration, b: Configuration | undefined): boolean =>
+  a.variant === b?.variant && a.width === b.width && a.height === b.height
+
 /** The stable id of a configuration. @example 'kodo/base/a000/512x288@5/merged/wasm1' */
 export function configurationId(c: Configuration): string {
   const alpha = String(c.alpha255).padStart(3, '0')

@@ -4,6 +4,7 @@ import { type Conditions, chooseRung } from '@espalier/shared/ladder/choose-rung
 import { ladderFrom } from '@espalier/shared/ladder/ladder-from'
 import type { CapsuleSlot } from '@espalier/shared/messages/capsule'
 import type { Plan } from '../governor/governor.ts'
+import { planOf } from '../governor/plan-of.ts'
 import type { CapsuleKeeper } from './capsule-keeper.ts'
 
 export type SlotConditions = Omit<Conditions, 'ageS' | 'running'>
@@ -34,7 +35,7 @@ export class Autonomy {
     const id = configurationId(found.ladder[rung]!.configuration)
     if (last?.id === id && last.gen === capsule.gen) return undefined
     this.#chosen.set(slot, { id, gen: capsule.gen })
-    return { ladder: ladderFrom(found, rung), leaseBps: found.lease.rateBps, leasePowerW: found.lease.powerW }
+    return planOf({ ladder: ladderFrom(found, rung), lease: found.lease })
   }
 
   /** The controller is back: what was chosen alone is forgotten. */

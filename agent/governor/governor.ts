@@ -1,4 +1,4 @@
-import type { Configuration } from '@espalier/shared/configuration'
+import { type Configuration, isSameGraph } from '@espalier/shared/configuration'
 import type { Rung } from '@espalier/shared/messages/controller'
 import {
   type BrakeState,
@@ -101,10 +101,8 @@ export class Governor {
   }
 
   /** As predicted for the rung of the same graph; undefined if nobody did. */
-  #expectedLatencyMs({ variant, width, height }: Configuration): number | undefined {
-    const rung = this.#plan.ladder.find(
-      ({ configuration: c }) => c.variant === variant && c.width === width && c.height === height,
-    )
+  #expectedLatencyMs(ran: Configuration): number | undefined {
+    const rung = this.#plan.ladder.find(({ configuration }) => isSameGraph(configuration, ran))
     return rung?.latencyMs === 0 ? undefined : rung?.latencyMs
   }
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { StoreError } from '@espalier/shared/errors'
+import type { ClockQuality } from '@espalier/shared/messages/envelope'
 import { z } from 'zod'
-import type { ClockQuality } from '../time/time-mark.ts'
 import type { FileCalls } from '../twin/atomic-file.ts'
 import { StateFile } from '../twin/state-file.ts'
 

@@ -2,11 +2,10 @@ import type { Clock } from '@espalier/shared/clock'
 import { describeError } from '@espalier/shared/errors'
 import type { DeviceId } from '@espalier/shared/ids'
 import type { Ack, Birth, DeviceEvent, Reported, State, Telemetry } from '@espalier/shared/messages/device'
-import { formatMessage } from '@espalier/shared/messages/envelope'
+import { type ClockQuality, formatMessage } from '@espalier/shared/messages/envelope'
 import { type UpKind, upTopic } from '@espalier/shared/messages/topics'
 import type { Log } from '../log.ts'
 import type { Spool } from '../spool/spool.ts'
-import type { ClockQuality } from '../time/time-mark.ts'
 import type { PublishOptions } from './mqtt-link.ts'
 
 /** Counters are cumulative, so an outage needs few of them: room in the spool is for events. */

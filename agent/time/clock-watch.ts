@@ -1,7 +1,7 @@
 import { join } from 'node:path'
+import type { ClockQuality } from '@espalier/shared/messages/envelope'
 import type { CommandRunner } from '../sensors/run-command.ts'
 import { findText, listFolder, type SystemFiles } from '../sensors/system-files.ts'
-import type { ClockQuality } from './time-mark.ts'
 
 /** No device was made before: a clock that says so was never set. */
 const LEAST_WALL_MS = Date.UTC(2025, 0, 1)

@@ -1,10 +1,8 @@
 import { uptime } from 'node:os'
 import { join } from 'node:path'
+import { type ClockQuality, clockQualitySchema } from '@espalier/shared/messages/envelope'
 import { z } from 'zod'
 import { findText, type SystemFiles } from '../sensors/system-files.ts'
-
-export const clockQualitySchema = z.enum(['ntp', 'rtc', 'restored', 'none'])
-export type ClockQuality = z.infer<typeof clockQualitySchema>
 
 /** A moment, in every way that this machine can tell time. */
 export const timeMarkSchema = z.object({

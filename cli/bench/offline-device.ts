@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { Steering } from '@espalier/agent/autonomy/steering'
 import type { PowerReading } from '@espalier/agent/governor/brake'
 import { Governor, type Plan } from '@espalier/agent/governor/governor'
+import { planOf } from '@espalier/agent/governor/plan-of'
 import { PowerWatch } from '@espalier/agent/governor/power-watch'
 import { rateModelOf } from '@espalier/agent/governor/rate-model'
 import { Inbox } from '@espalier/agent/link/inbox'
@@ -10,7 +11,7 @@ import { SlotRecorder } from '@espalier/agent/recorder/slot-recorder'
 import { defaultPlan } from '@espalier/agent/slot/default-plan'
 import { makeDecimator } from '@espalier/agent/source/frames'
 import { Spool } from '@espalier/agent/spool/spool'
-import { type DesiredSlot, Twin } from '@espalier/agent/twin/twin'
+import { Twin } from '@espalier/agent/twin/twin'
 import { utilityOf } from '@espalier/controller/plan/option'
 import { type Nominal, predictNominal } from '@espalier/controller/plan/predict'
 import type { Clock } from '@espalier/shared/clock'
@@ -26,12 +27,6 @@ const IDLE_W = 2
 const DB_PER_CONTENT = 4
 const SPOOL_BYTES = 4 * 1024 * 1024
 const log = pino({ level: 'silent' })
-
-const planOf = ({ ladder, lease }: DesiredSlot): Plan => ({
-  ladder,
-  leaseBps: lease.rateBps,
-  leasePowerW: lease.powerW,
-})
 
 export interface DeviceSettings {
   readonly birth: Birth

@@ -1,6 +1,6 @@
 import { compareIds } from '@espalier/shared/ladder/compare-ids'
 import type { Rung } from '@espalier/shared/messages/controller'
-import { toRung } from '../plan/ladder.ts'
+import { costBeside, toRung } from '../plan/ladder.ts'
 import type { Option } from '../plan/option.ts'
 
 /**
@@ -30,7 +30,7 @@ function isDominated(option: Option, other: Option): boolean {
  * @param allowed Keeps deadline and floor; at least one.
  */
 export function makeCapsuleLadder(chosen: Option, allowed: readonly Option[]): Rung[] {
-  const cost = (o: Option) => o.rateBps / Math.max(1, chosen.rateBps) + o.powerMw / Math.max(1, chosen.powerMw)
+  const cost = (o: Option): number => costBeside(chosen, o)
   const floor = allowed.reduce((a, b) => ((cost(b) - cost(a) || compareIds(b.id, a.id)) < 0 ? b : a))
   const isInReach = (o: Option) => o.rateBps <= REACH * chosen.rateBps && o.powerMw <= REACH * chosen.powerMw
   const sensible = allowed

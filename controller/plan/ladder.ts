@@ -10,17 +10,19 @@ export function toRung({ configuration, prediction, merit }: Option): Rung {
   return { configuration, rateBps, powerW, utility: merit, latencyMs: latencyS * 1000 }
 }
 
+/** What an option takes: the sum of its rate and power, each relative to that of the choice. */
+export const costBeside = (chosen: Option, { rateBps, powerMw }: Option): number =>
+  rateBps / Math.max(1, chosen.rateBps) + powerMw / Math.max(1, chosen.powerMw)
+
 /**
- * What a device may run by itself: the chosen option, then the best ones for ever less rate and power. A rung costs
- * the sum of its rate and power relative to the chosen ones, and the rungs are the upper hull of (cost, merit):
- * what prices risen in proportion would choose.
+ * What a device may run by itself: the chosen option, then the best ones for ever less rate and power. The
+ * rungs are the upper hull of (cost, merit): what prices risen in proportion would choose.
  */
 export function makeLadder(chosen: Option, allowed: readonly Option[]): Rung[] {
-  const cost = (o: Option) => o.rateBps / Math.max(1, chosen.rateBps) + o.powerMw / Math.max(1, chosen.powerMw)
   const below = allowed.filter(
     (o) => o.id !== chosen.id && o.rateBps < chosen.rateBps && o.powerMw <= chosen.powerMw && o.merit <= chosen.merit,
   )
-  const choices = [...below, chosen].map((o) => ({ ...o, rateBps: cost(o) }))
+  const choices = [...below, chosen].map((o) => ({ ...o, rateBps: costBeside(chosen, o) }))
   const byCost = choices
     .map((_, i) => i)
     .sort((a, b) => choices[a]!.rateBps - choices[b]!.rateBps || compareIds(choices[a]!.id, choices[b]!.id))

@@ -1,4 +1,5 @@
-import { type Configuration, configurationId } from '@espalier/shared/configuration'
+import { type Configuration, configurationId, isSameGraph } from '@espalier/shared/configuration'
+import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import type { SlotEstimate } from '../estimate/slot-estimate.ts'
 import { listConfigurations, type SlotBirth } from './catalogue.ts'
@@ -26,8 +27,7 @@ export interface Option extends Choice {
   readonly meetsFloor: boolean
 }
 
-/** A frame must be done within this share of its interval, at this many standard deviations. */
-const DEADLINE_SHARE = 0.97
+/** A frame must be done in time at this many standard deviations. */
 const DEADLINE_SIGMAS = 2
 /** What runs already is given up later than it would be taken up, so that a busy device does not move to and fro. */
 const STAYING_DEADLINE_SIGMAS = 0.5
@@ -44,8 +44,14 @@ const HALF_PSNR_DB = 32
 const PSNR_SLOPE_DB = 3
 const FRAME_RATE_EXPONENT = 0.35
 
+/** What a slot's utility is measured by. */
+export interface Valued {
+  readonly weight: number
+  readonly source: { readonly frameRate: number }
+}
+
 /** 0 to `weight`. */
-export function utilityOf(psnrDb: number, frameRate: number, slot: SlotBirth): number {
+export function utilityOf(psnrDb: number, frameRate: number, slot: Valued): number {
   const quality = 1 / (1 + Math.exp(-(psnrDb - HALF_PSNR_DB) / PSNR_SLOPE_DB))
   return slot.weight * quality * Math.min(1, frameRate / slot.source.frameRate) ** FRAME_RATE_EXPONENT
 }
@@ -55,9 +61,6 @@ export function utilityPerDb(psnrDb: number, frameRate: number, slot: SlotBirth)
   const quality = 1 / (1 + Math.exp(-(psnrDb - HALF_PSNR_DB) / PSNR_SLOPE_DB))
   return (utilityOf(psnrDb, frameRate, slot) * (1 - quality)) / PSNR_SLOPE_DB
 }
-
-const isSameGraph = (a: Configuration, b: Configuration | undefined): boolean =>
-  a.variant === b?.variant && a.width === b.width && a.height === b.height
 
 function stayingBonus(configuration: Configuration, planned: Configuration | undefined, weight: number): number {
   if (planned === undefined) return 0

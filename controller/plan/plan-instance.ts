@@ -1,4 +1,5 @@
 import { chooseByPrice } from '@espalier/shared/ladder/choose-by-price'
+import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
 import type { Instance, InstanceDevice, InstanceOption } from './instance.ts'
 import type { Choice, Problem, Solution } from './problem.ts'
 import { solve } from './solve.ts'
@@ -42,9 +43,6 @@ export interface InstancePlan {
   }[]
   readonly alarms: readonly string[]
 }
-
-/** A frame must be done within this share of its interval. */
-const DEADLINE_SHARE = 0.97
 
 function findRefusal(device: InstanceDevice, option: InstanceOption): Refusal | undefined {
   const { minQuality, memoryBytes, maxPowerW } = device

@@ -1,3 +1,4 @@
+import { utilityOf } from '../plan/option.ts'
 import { type Random, seededRandom } from './random.ts'
 
 /** A configuration of the simulated family: variant x alpha x frame rate. */
@@ -70,10 +71,10 @@ const OPTIONS: readonly SimOption[] = MODELS.flatMap((model, m) =>
   ),
 )
 
-/** 0 to 1, the planner's measure of a picture rate and quality (plan/option.ts); weights are the caller's. */
-export function worthOf(psnrDb: number, frameRate: number): number {
-  return (frameRate / FULL_RATE) ** 0.35 / (1 + Math.exp(-(psnrDb - 32) / 3))
-}
+const UNWEIGHTED = { weight: 1, source: { frameRate: FULL_RATE } }
+
+/** 0 to 1, the planner's measure of a picture rate and quality; weights are the caller's. */
+export const worthOf = (psnrDb: number, frameRate: number): number => utilityOf(psnrDb, frameRate, UNWEIGHTED)
 
 export const nominalLatencyS = (device: SimDevice, option: SimOption): number => device.class.latencyS[option.model]!
 

@@ -2,8 +2,6 @@ import type { Prices } from './columns.ts'
 import { costOf, type Ledger } from './ledger.ts'
 import type { Tables } from './tables.ts'
 
-/** In larger fleets one slot's jump of power is too small a share to search for. */
-const MAX_SLOTS = 512
 /** Plans looked at for one site at each width. */
 const MAX_PLANS = 40_000
 /** Widths: shares of the present loss that the reduced costs of a plan may add up to. */
@@ -147,7 +145,6 @@ class Refinement {
  * plans, so that the answer never depends on the speed of the machine.
  */
 export function refine(tables: Tables, prices: Prices, ledger: Ledger): void {
-  if (ledger.choice.length > MAX_SLOTS) return
   for (let round = 0; round < MAX_ROUNDS; round++) {
     let isBetter = false
     for (let site = 0; site < tables.siteAt.length; site++)

@@ -18,9 +18,10 @@ interface Moves {
 
 const MAX_ROUNDS = 100
 const MAX_FILLS = 12
-/** Pairs of moves are tried among this many, in fleets up to this size: there one jump is a visible share. */
+/** In larger fleets one slot's jump is too small a share to search for. */
+const MAX_SEARCHED_SLOTS = 512
+/** Pairs of moves are tried among this many. */
 const PAIRED_MOVES = 128
-const MAX_PAIRED_SLOTS = 512
 const MAX_PAIRS = 32
 
 function placesOf(tables: Tables, row: Row): readonly [number, number] {
@@ -37,6 +38,13 @@ function emptyMoves(length: number): Moves {
     weight: new Float64Array(length),
     count: 0,
   }
+}
+
+function push(moves: Moves, place: number, point: number, score: number, weight: number): void {
+  moves.place[moves.count] = place
+  moves.point[moves.count] = point
+  moves.score[moves.count] = score
+  moves.weight[moves.count++] = weight
 }
 
 /** Numbers of the moves, those first that have the best scores and together weigh no more than the capacity. */
@@ -69,11 +77,7 @@ function listCuts(tables: Tables, prices: Prices, ledger: Ledger, row: Row): Mov
       const score = gain / Math.min(saved, missing)
       if (score > best) [best, to, weight] = [score, point, saved]
     }
-    if (to < 0) continue
-    moves.place[moves.count] = k
-    moves.point[moves.count] = to
-    moves.score[moves.count] = best
-    moves.weight[moves.count++] = weight
+    if (to >= 0) push(moves, k, to, best, weight)
   }
   return moves
 }
@@ -109,11 +113,7 @@ function listGains(tables: Tables, prices: Prices, ledger: Ledger): Moves {
       const taken = Math.max(1e-3, costOf(tables, prices, k, point) - paid)
       if (gain / taken > best) [best, to, weight] = [gain / taken, point, taken]
     }
-    if (to < 0) continue
-    moves.place[moves.count] = k
-    moves.point[moves.count] = to
-    moves.score[moves.count] = best
-    moves.weight[moves.count++] = weight
+    if (to >= 0) push(moves, k, to, best, weight)
   }
   return moves
 }
@@ -149,20 +149,13 @@ function listNearest(tables: Tables, prices: Prices, ledger: Ledger, most: numbe
     const worth = utility[now]! - costOf(tables, prices, k, now)
     for (let point = pointStart[k]!; point < pointStart[k]! + pointCount[k]!; point++) {
       const loss = worth - utility[point]! + costOf(tables, prices, k, point)
-      if (point === now || loss >= most) continue
-      all.place[all.count] = k
-      all.point[all.count] = point
-      all.score[all.count] = -loss
-      all.weight[all.count++] = 1
+      if (point !== now && loss < most) push(all, k, point, -loss, 1)
     }
   }
   const { order, end } = chooseMoves(all, PAIRED_MOVES)
   const nearest = emptyMoves(end)
-  for (let i = 0; i < end; i++) {
-    nearest.place[i] = all.place[order[i]!]!
-    nearest.point[i] = all.point[order[i]!]!
-  }
-  nearest.count = end
+  for (const move of order.subarray(0, end))
+    push(nearest, all.place[move]!, all.point[move]!, all.score[move]!, all.weight[move]!)
   return nearest
 }
 
@@ -221,7 +214,7 @@ export function repair(tables: Tables, siteSolver: SiteSolver, prices: Prices, l
   for (const row of rows) isKept = cutRow(tables, prices, ledger, row) && isKept
   if (!isKept) return false
   fill(tables, prices, ledger)
-  if (ledger.choice.length <= MAX_PAIRED_SLOTS) {
+  if (ledger.choice.length <= MAX_SEARCHED_SLOTS) {
     exchange(tables, prices, ledger, bound)
     fill(tables, prices, ledger)
     refine(tables, prices, ledger)

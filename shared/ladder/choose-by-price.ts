@@ -28,7 +28,7 @@ const EPSILON = 1e-3
  * The price response: the choice within the limits whose utility most exceeds what it costs. Ties go to the lower rate,
  * then the lower power, then the id. Where nothing is within the limits, the choice of the least rate.
  *
- * The rule that the controller explains its plan by and that a device cut off from it follows.
+ * The rule that the controller explains its plan by; what a device does alone is `chooseRung`.
  *
  * @param choices At least one.
  */

@@ -1,6 +1,6 @@
-import { configurationId } from '../configuration.ts'
+import { configurationId, isSameGraph } from '../configuration.ts'
 import type { CapsuleSlot } from '../messages/capsule.ts'
-import type { Rung } from '../messages/controller.ts'
+import { DEADLINE_SHARE } from './deadline.ts'
 
 /** What a device knows of itself and its surroundings when it must choose alone. */
 export interface Conditions {
@@ -21,8 +21,6 @@ export interface Conditions {
 /** Prices are taken as they are this long, and then as if everything became scarcer by one per cent a minute. */
 const FRESH_S = 600
 const SCARCER_PER_S = 0.01 / 60
-/** A frame must be done within this share of its interval. */
-const DEADLINE_SHARE = 0.97
 /** Staying with a graph is worth this share of the best rung's utility; staying with the very configuration a little more. */
 const SAME_GRAPH_BONUS = 0.02
 const SAME_CONFIGURATION_BONUS = 0.01
@@ -32,11 +30,6 @@ const STAYING_SLACK = 1.03
 /** How much dearer everything is taken to be because the prices are old. @returns At least 1. */
 export function scarcityAt(ageS: number): number {
   return 1 + SCARCER_PER_S * Math.max(0, ageS - FRESH_S)
-}
-
-function isSameGraph(rung: Rung, running: Rung | undefined): boolean {
-  const [a, b] = [rung.configuration, running?.configuration]
-  return a.variant === b?.variant && a.width === b.width && a.height === b.height
 }
 
 /** Watts that may be drawn: the lease, and between floor and best rung what heat and battery leave. */
@@ -80,7 +73,8 @@ export function chooseRung(capsule: CapsuleSlot, validS: number, conditions: Con
     if (isOver || isLate) continue
     const bonus =
       bestUtility *
-      ((isSameGraph(rung, running) ? SAME_GRAPH_BONUS : 0) + (rung === running ? SAME_CONFIGURATION_BONUS : 0))
+      ((isSameGraph(rung.configuration, running?.configuration) ? SAME_GRAPH_BONUS : 0) +
+        (rung === running ? SAME_CONFIGURATION_BONUS : 0))
     // Whole millionths, so that no rounding of a sum decides; the better rung, which comes first, wins a tie.
     const worth = Math.round(
       1e6 * (rung.utility + bonus - (scarcity - 1) * (prices.lambda * rateBps + prices.mu * powerW)),

@@ -4,6 +4,10 @@ import { MessageError } from '../errors.ts'
 /** Larger messages are refused before they are parsed. */
 export const MAX_MESSAGE_BYTES = 256 * 1024
 
+/** How good a wall clock is: set by time servers, by a clock with a battery, by what was saved before, or not at all. */
+export const clockQualitySchema = z.enum(['ntp', 'rtc', 'restored', 'none'])
+export type ClockQuality = z.infer<typeof clockQualitySchema>
+
 /**
  * What every message carries. Receivers order by (`boot`, `seq`), never by `wall`. `bd` counts births: it stands
  * in the will too, so that a late will cannot end a newer session.
@@ -19,8 +23,8 @@ export const envelopeSchema = z.object({
   mono: z.number().min(0),
   /** Milliseconds since 1970 as the sender believes. */
   wall: z.number(),
-  /** How good `wall` is: set by time servers, by a clock with a battery, by what was saved before, or not at all. */
-  clk: z.enum(['ntp', 'rtc', 'restored', 'none']),
+  /** How good `wall` is. */
+  clk: clockQualitySchema,
   body: z.unknown(),
 })
 export type Envelope<Body = unknown> = Omit<z.infer<typeof envelopeSchema>, 'body'> & { body: Body }

@@ -4,13 +4,17 @@ import { describeError, IntegrityError } from '../errors.ts'
 import { canonicalJson } from '../manifest/manifest.ts'
 import { isPublicKeyText, parsePublicKey, publicKeyText } from './keys.ts'
 
+export const publicKeySchema = z
+  .string()
+  .refine(isPublicKeyText, 'expected an Ed25519 public key of 43 base64url characters, as "espalier forge key" prints')
+
 /**
  * A document with the key that signed it and an Ed25519 signature (RFC 8032) over the UTF-8 of its canonical JSON
  * (RFC 8785). The document's own `format` is among what is signed, so that one kind cannot be passed off as another.
  */
 export const signedSchema = z.object({
   document: z.unknown(),
-  key: z.string().refine(isPublicKeyText, 'expected an Ed25519 public key of 43 base64url characters'),
+  key: publicKeySchema,
   signature: z.string().regex(/^[A-Za-z0-9_-]{86}$/, 'expected 86 base64url characters'),
 })
 export type Signed = z.infer<typeof signedSchema>

@@ -1,9 +1,9 @@
+import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
 import { IDLE_W } from '../fleet.ts'
 import { cheapestOption } from '../play.ts'
 import type { MakePolicy } from '../policy.ts'
 import { type Belief, type Learn, makeBeliefs, movingAverage } from './device-estimates.ts'
 
-const DEADLINE_SHARE = 0.97
 /** What an uplink carried last, or its moving average if that is less: as ours expects it. */
 const AVERAGED = 0.8
 

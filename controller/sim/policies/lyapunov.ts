@@ -1,3 +1,4 @@
+import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
 import { IDLE_W } from '../fleet.ts'
 import { cheapestOption } from '../play.ts'
 import type { MakePolicy } from '../policy.ts'
@@ -5,7 +6,6 @@ import { makeBeliefs, movingAverage } from './device-estimates.ts'
 
 /** 1 / V: how fast a debt becomes a price. */
 const STEP = 0.05
-const DEADLINE_SHARE = 0.97
 
 /**
  * Drift plus penalty with virtual queues, after JCAB (Zhang et al. 2022): each limit keeps a queue of what was

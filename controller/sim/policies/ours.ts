@@ -1,3 +1,4 @@
+import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
 import { adaptK } from '../../estimate/adapt-k.ts'
 import { type Factor, predictFactor, startFactor, updateFactor } from '../../estimate/factor.ts'
 import { type Filter, startFilter, updateFilter } from '../../estimate/filter.ts'
@@ -16,7 +17,6 @@ export interface OursOptions {
   readonly powerShare?: number
 }
 
-const DEADLINE_SHARE = 0.97
 const LATENCY_K = { target: 0.01, step: 2, least: 1.5, most: 6 }
 /** Frames of an epoch differ among themselves. */
 const FRAME_VARIANCE = 0.04 ** 2

@@ -1,3 +1,4 @@
+import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
 import { IDLE_W, type SimFleet } from '../fleet.ts'
 import type { makeBeliefs } from './device-estimates.ts'
 
@@ -6,7 +7,7 @@ export function listRungs(fleet: SimFleet, beliefs: ReturnType<typeof makeBelief
   const powerW = fleet.powerCapW / fleet.devices.length - IDLE_W
   const safe = fleet.options
     .map((option, j) => ({ j, option, ...beliefs.predict(i, j) }))
-    .filter(({ latencyS, activeW, option }) => latencyS * 1.1 <= 0.97 / option.frameRate && activeW <= powerW)
+    .filter(({ latencyS, activeW, option }) => latencyS * 1.1 <= DEADLINE_SHARE / option.frameRate && activeW <= powerW)
     .sort((a, b) => a.rateBps - b.rateBps || b.worth - a.worth)
   let most = Number.NEGATIVE_INFINITY
   return safe.filter(({ worth }) => {
