@@ -7,6 +7,7 @@ import { InvariantError } from '@espalier/shared/errors'
 import { callApi, getBudgets, getDevices } from './fleet-api.ts'
 import { freePort } from './free-port.ts'
 import { LOCAL_DEVICE, type LocalFleet, startLocalFleet, waitFor } from './local-fleet.ts'
+import { randomSequence } from './random-sequence.ts'
 
 export const VICTIMS = ['worker', 'agent', 'controller'] as const
 export type Victim = (typeof VICTIMS)[number]
@@ -20,15 +21,6 @@ const BUDGET_KEY = 'site:local'
 const BUDGET = { rateBps: 150_000 }
 /** Frames that must have come through after a kill before the fleet counts as whole. */
 const FRAMES_AFTER = 6
-
-/** A repeatable sequence in [0, 1): Numerical Recipes' generator, good enough to choose moments. */
-function randomSequence(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return state / 2 ** 32
-  }
-}
 
 function childrenOf(pid: number): number[] {
   try {

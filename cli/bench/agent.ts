@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { atLeast, atMost, type Check, type Findings } from './checks.ts'
-import { makeTrace, measureTrace, randomSequence } from './energy-traces.ts'
+import { makeTrace, measureTrace } from './energy-traces.ts'
+import { seededRandom } from './seeded-random.ts'
 
 const AGENT = fileURLToPath(import.meta.resolve('@espalier/agent/process'))
 const WARM_UP_S = 10
@@ -81,7 +82,7 @@ function judgeIntervals(
   kind: Parameters<typeof makeTrace>[0],
   { windowS, sampleHz }: { windowS: number; sampleHz: number },
 ) {
-  const random = randomSequence(5)
+  const random = seededRandom(5)
   let [covered, width] = [0, 0]
   for (let i = 0; i < WINDOWS; i++) {
     const { window, truthJ } = measureTrace(makeTrace(kind, random), { windowS, sampleHz, random })

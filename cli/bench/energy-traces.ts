@@ -10,17 +10,6 @@ export interface Trace {
   readonly joules: (fromS: number, toS: number) => number
 }
 
-/** A repeatable sequence in [0, 1): mulberry32, whose neighbours do not resemble each other. */
-export function randomSequence(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 /** Integral of one period of a square wave that is high for `duty` of it, from 0 to `phase`. */
 const highUntil = (phase: number, duty: number): number => Math.floor(phase) * duty + Math.min(phase % 1, duty)
 

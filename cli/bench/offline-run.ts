@@ -20,8 +20,9 @@ import { downTopic } from '@espalier/shared/messages/topics'
 import { makePrivateKey, parsePrivateKey } from '@espalier/shared/signature/keys'
 import { signDocument } from '@espalier/shared/signature/signed-document'
 import { pino } from 'pino'
+import { randomSequence } from '../random-sequence.ts'
 import { OfflineDevice } from './offline-device.ts'
-import { makeTraces, randomSequence } from './offline-trace.ts'
+import { makeTraces } from './offline-trace.ts'
 
 /** Any moment: nothing may depend on it. */
 const EPOCH_MS = Date.UTC(2026, 0, 1)

@@ -1,18 +1,11 @@
+import { randomSequence } from '../random-sequence.ts'
+
 /** What happens to a device and its scene, a value for each second; the same for every policy that is tried on it. */
 export interface Trace {
   /** Natural logarithm of how much more a frame takes than the card says. */
   readonly content: readonly number[]
   /** How much longer and dearer a frame is than it should be: heat of all, other programs of one. */
   readonly slowdown: readonly number[]
-}
-
-/** Uniform in [0, 1): a linear congruential generator of 32 bits (Numerical Recipes), good enough for traces. */
-export function randomSequence(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return state / 2 ** 32
-  }
 }
 
 /** Standard normal (Box and Muller 1958). */

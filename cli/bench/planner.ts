@@ -7,7 +7,8 @@ import { makeTables } from '@espalier/controller/solver/tables'
 import { startProgress } from '../progress.ts'
 import { atLeast, atMost, type Check, type Findings } from './checks.ts'
 import { formatLp } from './lp-text.ts'
-import { makeSampleFleet, seededRandom } from './sample-fleet.ts'
+import { makeSampleFleet } from './sample-fleet.ts'
+import { seededRandom } from './seeded-random.ts'
 
 const SEEDS = 20
 const SIZES = [100, 1000, 10_000, 100_000]

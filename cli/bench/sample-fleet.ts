@@ -1,4 +1,5 @@
 import type { FleetColumns } from '@espalier/controller/solver/columns'
+import { seededRandom } from './seeded-random.ts'
 
 export interface SampleOptions {
   readonly slots: number
@@ -10,17 +11,6 @@ export interface SampleOptions {
   readonly perGateway?: number
   /** Whether carbon has a budget of its own. */
   readonly hasCarbon?: boolean
-}
-
-/** Numbers in [0, 1) that depend on the seed alone (mulberry32). */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), state | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
 }
 
 const MODELS = [

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type AgentConfig, loadConfig } from '@espalier/agent/config'
 import type { QualitySample } from '@espalier/agent/frame-result'
 import { runAgent } from '@espalier/agent/main'
-import { WORKER_PATH, type WorkerJob, WorkerSupervisor } from '@espalier/agent/supervisor/worker-supervisor'
+import type { WorkerJob } from '@espalier/agent/supervisor/worker-supervisor'
 import { readHeader } from '@espalier/shared/codec/container'
 import { configurationSchema } from '@espalier/shared/configuration'
 import { deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
@@ -23,8 +23,8 @@ import { pino } from 'pino'
 import sharp from 'sharp'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { FleetEar } from './fleet-ear.ts'
+import { FAMILY, withWorker } from './with-worker.ts'
 
-const FAMILY = join(import.meta.dirname, '../../models/kodo')
 const AGENT_PROCESS = join(import.meta.dirname, '../../agent/dist/process.js')
 const DEVICE = deviceIdSchema.parse('cam-7')
 const SLOT = slotIdSchema.parse('cam0')
@@ -235,22 +235,7 @@ describe('WorkerSupervisor', () => {
   const psnrOf = (sample: QualitySample | undefined): number =>
     sample?.kind === 'psnr' ? sample.psnrDb : expect.fail('found no quality')
 
-  async function withWorker(use: (worker: WorkerSupervisor, deaths: string[]) => Promise<void>): Promise<void> {
-    const deaths: string[] = []
-    const worker = new WorkerSupervisor({
-      workerPath: WORKER_PATH,
-      familyDir: FAMILY,
-      threads: 1,
-      frameDeadlineMs: 2000,
-      onDeath: (reason) => deaths.push(reason),
-    })
-    worker.start()
-    try {
-      await use(worker, deaths)
-    } finally {
-      await worker.stop()
-    }
-  }
+  const patience = { frameDeadlineMs: 2000 }
 
   test('starts another worker when one is killed, and keeps the CPU seconds of the dead', () =>
     withWorker(async (worker, deaths) => {
@@ -268,7 +253,7 @@ describe('WorkerSupervisor', () => {
       expect(worker.restarts).toBe(1)
       expect(worker.cpuSeconds.slot).toBeGreaterThan(cpu.slot)
       expect(worker.cpuSeconds.agent).toBeGreaterThan(cpu.agent)
-    }))
+    }, patience))
 
   test('kills a worker that hangs and rejects its frame as retryable', () =>
     withWorker(async (worker, deaths) => {
@@ -284,5 +269,5 @@ describe('WorkerSupervisor', () => {
       expect(deaths).toHaveLength(1)
       const job = await worker.process(picture, small, { keyFrame: false, measureQuality: false })
       expect(streamOf(job).length).toBeGreaterThan(32)
-    }))
+    }, patience))
 })

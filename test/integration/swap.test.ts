@@ -1,10 +1,10 @@
 import { join } from 'node:path'
-import { DEFAULT_WEAR_LIMITS, WORKER_PATH, WorkerSupervisor } from '@espalier/agent/supervisor/worker-supervisor'
+import type { WorkerSupervisor } from '@espalier/agent/supervisor/worker-supervisor'
 import type { Configuration } from '@espalier/shared/configuration'
 import { runSwaps } from 'espalier/bench/swap-run'
 import { describe, expect, test } from 'vitest'
+import { FAMILY, withWorker } from './with-worker.ts'
 
-const FAMILY = join(import.meta.dirname, '../../models/kodo')
 const picture = { width: 32, height: 32, rgb: new Uint8Array(32 * 32 * 3).fill(90) }
 const configuration: Configuration = {
   family: 'kodo',
@@ -42,24 +42,7 @@ test('40 swaps of variant and alpha, and fresh workers between, keep every frame
 }, 120_000)
 
 describe('WorkerSupervisor.prepare()', () => {
-  async function withWorker(use: (worker: WorkerSupervisor, deaths: string[]) => Promise<void>): Promise<void> {
-    const deaths: string[] = []
-    const worker = new WorkerSupervisor({
-      workerPath: WORKER_PATH,
-      familyDir: FAMILY,
-      threads: 1,
-      frameDeadlineMs: 10_000,
-      wear: DEFAULT_WEAR_LIMITS,
-      onDeath: (reason) => deaths.push(reason),
-    })
-    worker.start()
-    try {
-      await worker.ready(new AbortController().signal)
-      await use(worker, deaths)
-    } finally {
-      await worker.stop()
-    }
-  }
+  const patience = { frameDeadlineMs: 10_000 }
   const frame = (worker: WorkerSupervisor) =>
     worker.process(picture, configuration, { keyFrame: true, measureQuality: false })
 
@@ -76,7 +59,7 @@ describe('WorkerSupervisor.prepare()', () => {
       expect(worker.pid).toBe(first)
       expect((await frame(worker)).result).toEqual(result)
       expect(deaths).toEqual([])
-    }))
+    }, patience))
 
   test('refuses to hand over while a frame is being worked on; the old worker finishes it', () =>
     withWorker(async (worker) => {
@@ -87,7 +70,7 @@ describe('WorkerSupervisor.prepare()', () => {
       await job
       expect(worker.pid).toBe(first)
       await candidate.discard()
-    }))
+    }, patience))
 
   test('starts another worker when the one that took over dies', () =>
     withWorker(async (worker, deaths) => {
@@ -97,7 +80,7 @@ describe('WorkerSupervisor.prepare()', () => {
       await worker.ready(new AbortController().signal)
       await frame(worker)
       expect(deaths).toHaveLength(1)
-    }))
+    }, patience))
 
   test('says why a folder or a variant cannot be had, and keeps what runs', () =>
     withWorker(async (worker, deaths) => {
@@ -107,5 +90,5 @@ describe('WorkerSupervisor.prepare()', () => {
       expect(worker.pid).toBe(first)
       await frame(worker)
       expect(deaths).toEqual([])
-    }))
+    }, patience))
 })

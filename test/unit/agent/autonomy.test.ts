@@ -8,31 +8,21 @@ import { Steering } from '@espalier/agent/autonomy/steering'
 import type { Plan } from '@espalier/agent/governor/governor'
 import type { SystemFiles } from '@espalier/agent/sensors/system-files'
 import type { TimeMark } from '@espalier/agent/time/time-mark'
-import { type Configuration, configurationSchema } from '@espalier/shared/configuration'
+import type { Configuration } from '@espalier/shared/configuration'
 import { deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
 import type { Capsule } from '@espalier/shared/messages/capsule'
 import type { DeviceEvent } from '@espalier/shared/messages/device'
 import { makePrivateKey, parsePrivateKey, publicKeyText } from '@espalier/shared/signature/keys'
 import { signDocument } from '@espalier/shared/signature/signed-document'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { makeConfiguration } from '../make-configuration.ts'
 
 const DEVICE = deviceIdSchema.parse('cam-1')
 const SLOT = slotIdSchema.parse('cam0')
 const key = parsePrivateKey(makePrivateKey(), 'test')
 const stranger = parsePrivateKey(makePrivateKey(), 'stranger')
 
-const configurationOf = (alpha255: number): Configuration =>
-  configurationSchema.parse({
-    family: 'kodo',
-    variant: 'full',
-    alpha255,
-    mode: 'merged',
-    backend: 'wasm',
-    threads: 1,
-    width: 256,
-    height: 144,
-    frameRate: 5,
-  })
+const configurationOf = (alpha255: number): Configuration => makeConfiguration({ alpha255, width: 256, height: 144 })
 const rung = (alpha255: number, rateBps: number) => ({
   configuration: configurationOf(alpha255),
   rateBps,

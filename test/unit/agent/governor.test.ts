@@ -1,10 +1,11 @@
 import { brake, configurationAt, initialState, positionsOf, type Situation } from '@espalier/agent/governor/brake'
 import { Governor } from '@espalier/agent/governor/governor'
 import { expectedRateBps } from '@espalier/agent/governor/rate-model'
-import { type Configuration, configurationSchema } from '@espalier/shared/configuration'
+import type { Configuration } from '@espalier/shared/configuration'
 import type { Rung } from '@espalier/shared/messages/controller'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { makeConfiguration } from '../make-configuration.ts'
 
 const card = [
   { alpha255: 0, bitsPerPixel: 1.29, psnrDb: 34.3 },
@@ -15,17 +16,7 @@ const card = [
 const FRAME_RATE = 5
 
 function configurationOf(alpha255: number, scale = 1): Configuration {
-  return configurationSchema.parse({
-    family: 'kodo',
-    variant: 'full',
-    alpha255,
-    mode: 'merged',
-    backend: 'wasm',
-    threads: 1,
-    width: 512 * scale,
-    height: 288 * scale,
-    frameRate: FRAME_RATE,
-  })
+  return makeConfiguration({ alpha255, width: 512 * scale, height: 288 * scale, frameRate: FRAME_RATE })
 }
 
 function rungOf(configuration: Configuration, powerW = 1): Rung {

@@ -8,7 +8,8 @@ import { defaultPowerModel, modelHalfWidthW } from '@espalier/agent/meter/power-
 import { PowerSampler } from '@espalier/agent/meter/power-sampler'
 import { studentT95 } from '@espalier/agent/meter/student-t'
 import { slotIdSchema } from '@espalier/shared/ids'
-import { makeTrace, measureTrace, randomSequence } from 'espalier/bench/energy-traces'
+import { makeTrace, measureTrace } from 'espalier/bench/energy-traces'
+import { seededRandom } from 'espalier/bench/seeded-random'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 
@@ -159,7 +160,7 @@ describe('Meter', () => {
 
 describe('intervals', () => {
   test.each(['constant', 'steps', 'ripple', 'in step'] as const)('cover the truth of a %s load', (kind) => {
-    const random = randomSequence(2026)
+    const random = seededRandom(2026)
     const runs = 250
     let covered = 0
     for (let i = 0; i < runs; i++) {

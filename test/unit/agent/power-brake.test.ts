@@ -1,25 +1,15 @@
 import { Governor } from '@espalier/agent/governor/governor'
 import { PowerWatch } from '@espalier/agent/governor/power-watch'
-import { configurationSchema } from '@espalier/shared/configuration'
 import { slotIdSchema } from '@espalier/shared/ids'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { makeConfiguration } from '../make-configuration.ts'
 
 const SLOT = slotIdSchema.parse('cam0')
 const WATTS = [4, 3, 2]
 
 const ladder = WATTS.map((powerW, i) => ({
-  configuration: configurationSchema.parse({
-    family: 'toy',
-    variant: `v${i}`,
-    alpha255: 0,
-    mode: 'merged',
-    backend: 'wasm',
-    threads: 1,
-    width: 64,
-    height: 64,
-    frameRate: 5,
-  }),
+  configuration: makeConfiguration({ family: 'toy', variant: `v${i}` }),
   rateBps: 1000 - i,
   powerW,
   utility: 1 - i / 10,

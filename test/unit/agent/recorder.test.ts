@@ -1,22 +1,12 @@
 import { SlotRecorder } from '@espalier/agent/recorder/slot-recorder'
 import { findRefusal } from '@espalier/agent/slot/find-refusal'
 import { psnrDb } from '@espalier/shared/codec/psnr'
-import { configurationSchema } from '@espalier/shared/configuration'
 import { quantile } from '@espalier/shared/histogram'
 import type { Manifest } from '@espalier/shared/manifest/manifest'
 import { describe, expect, test } from 'vitest'
+import { makeConfiguration } from '../make-configuration.ts'
 
-const configuration = configurationSchema.parse({
-  family: 'kodo',
-  variant: 'full',
-  alpha255: 0,
-  mode: 'merged',
-  backend: 'wasm',
-  threads: 1,
-  width: 64,
-  height: 64,
-  frameRate: 5,
-})
+const configuration = makeConfiguration()
 
 describe('SlotRecorder', () => {
   test('counts frames, bits, late and unsent ones, and latency in seconds', () => {

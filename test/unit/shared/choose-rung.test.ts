@@ -1,25 +1,16 @@
-import { configurationId, configurationSchema } from '@espalier/shared/configuration'
+import { configurationId } from '@espalier/shared/configuration'
 import { type Conditions, chooseRung, scarcityAt } from '@espalier/shared/ladder/choose-rung'
 import { ladderFrom } from '@espalier/shared/ladder/ladder-from'
 import { type CapsuleSlot, capsuleSchema } from '@espalier/shared/messages/capsule'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { makeConfiguration } from '../make-configuration.ts'
 
 const VALID_S = 3600
 const fine: Conditions = { ageS: 0, rateFactor: 1, powerFactor: 1, slowdown: 1 }
 
 function rungOf(alpha255: number, rateBps: number, powerW: number, utility: number, latencyMs = 50) {
-  const configuration = configurationSchema.parse({
-    family: 'kodo',
-    variant: 'full',
-    alpha255,
-    mode: 'merged',
-    backend: 'wasm',
-    threads: 1,
-    width: 256,
-    height: 144,
-    frameRate: 5,
-  })
+  const configuration = makeConfiguration({ alpha255, width: 256, height: 144 })
   return { configuration, rateBps, powerW, utility, latencyMs }
 }
 
