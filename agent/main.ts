@@ -523,6 +523,11 @@ class Agent {
         slot.requestKeyFrame()
         return { result: 'done' }
       }
+      case 'roll-back':
+      case 'pause':
+      case 'resume':
+      case 'profile':
+        return { result: 'rejected', reason: `this agent does not ${command.kind}` }
     }
   }
 

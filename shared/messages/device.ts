@@ -67,6 +67,23 @@ export const birthSchema = z.object({
 })
 export type Birth = z.infer<typeof birthSchema>
 
+/** Where a slot is on its way to another version of its family: DESIGN 9. */
+export const updateSchema = z.object({
+  state: z.enum(['fetch', 'verify', 'warm', 'trial', 'committed', 'rolled-back', 'safe']),
+  /** The version that it goes, or did not get, to. */
+  manifestDigest: digestSchema,
+  /** Counts up with each time that this version was tried. */
+  attempt: z.int().min(1),
+  /** Bytes that this version needs and the device did not have, and what of them is here. */
+  neededBytes: z.number().min(0),
+  fetchedBytes: z.number().min(0),
+  /** Why it waits, was rolled back, or is in safe mode. */
+  reason: z.string().max(500).optional(),
+  /** What was measured in the trial, against what was expected. */
+  evidence: z.record(z.string(), z.unknown()).optional(),
+})
+export type Update = z.infer<typeof updateSchema>
+
 /** Retained: what runs now, against which generation. */
 export const reportedSchema = z.object({
   /** Generation of the desired state this answers; 0 before any. */
@@ -78,6 +95,12 @@ export const reportedSchema = z.object({
       /** `applied`: as desired; `braked`: a lower rung than desired to keep the lease; `refused`: see reason. */
       phase: z.enum(['starting', 'applied', 'braked', 'refused', 'failed']),
       reason: z.string().max(500).optional(),
+      /** The version of the family that runs; absent: that of birth. */
+      manifestDigest: digestSchema.optional(),
+      /** The last update that was begun. */
+      update: updateSchema.optional(),
+      /** No frames until `resume`. */
+      isPaused: z.boolean().optional(),
     }),
   ),
 })
