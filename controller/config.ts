@@ -9,6 +9,8 @@ interface Setting<Value> {
   readonly unit?: string
   readonly environment: string
   readonly sentence: string
+  /** Never said in an error or a log. */
+  readonly isSecret?: true
 }
 
 const setting = <Value>(s: Setting<Value>): Setting<Value> => s
@@ -88,6 +90,35 @@ export const settings = {
     environment: 'ESPALIER_PLAN_INTERVAL_MS',
     sentence: 'Longest time between two plans.',
   }),
+  webhookSecret: setting({
+    type: z.string().min(16).optional(),
+    default: undefined,
+    environment: 'ESPALIER_WEBHOOK_SECRET',
+    sentence: 'Key that webhooks of alerts are signed with; absent: no rule may have one.',
+    isSecret: true,
+  }),
+  webhookAllow: setting({
+    type: z.string(),
+    default: '',
+    environment: 'ESPALIER_WEBHOOK_ALLOW',
+    sentence: 'Hosts, separated by commas, that webhooks reach although their address is not public, or without TLS.',
+  }),
+  smtpUrl: setting({
+    type: z.url({ protocol: /^smtps?$/ }).optional(),
+    default: undefined,
+    environment: 'ESPALIER_SMTP_URL',
+    sentence: 'Server for e-mail of alerts, e.g. smtps://name:password@mail.example.org; absent: no rule may have one.',
+    isSecret: true,
+  }),
+  mailFrom: setting({
+    type: z
+      .string()
+      .regex(/^[^\s@]+@[^\s@]+$/, 'expected an address')
+      .optional(),
+    default: undefined,
+    environment: 'ESPALIER_MAIL_FROM',
+    sentence: 'Sender of e-mail.',
+  }),
 } as const
 
 export type ControllerConfig = {
@@ -131,15 +162,17 @@ export function loadConfig(from: {
       if (!Object.hasOwn(settings, key))
         throw new ConfigError(`Cannot use setting "${key}" of ${source}: expected one of ${Object.keys(settings)}`)
 
-  const values = Object.entries(settings).map(([key, { type, default: fallback, environment }]) => {
-    const found = flags[key] ?? from.environment?.[environment] ?? file[key] ?? fallback
-    const parsed = (type as z.ZodType).safeParse(found)
-    if (!parsed.success)
-      throw new ConfigError(
-        `Cannot use setting "${key}" (${environment}): found ${JSON.stringify(found)}, ${z.prettifyError(parsed.error)}, e.g. ${JSON.stringify(fallback ?? 'text')}`,
-      )
-    return [key, parsed.data] as const
-  })
+  const values = Object.entries<Setting<unknown>>(settings).map(
+    ([key, { type, default: fallback, environment, isSecret }]) => {
+      const found = flags[key] ?? from.environment?.[environment] ?? file[key] ?? fallback
+      const parsed = type.safeParse(found)
+      if (!parsed.success)
+        throw new ConfigError(
+          `Cannot use setting "${key}" (${environment}): found ${isSecret ? 'a secret' : JSON.stringify(found)}, ${z.prettifyError(parsed.error)}, e.g. ${JSON.stringify(fallback ?? 'text')}`,
+        )
+      return [key, parsed.data] as const
+    },
+  )
   return checkConfig(Object.fromEntries(values) as ControllerConfig)
 }
 

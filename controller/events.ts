@@ -5,6 +5,9 @@ export interface ControllerEvents {
   device: { device: string; what: 'state' | 'birth' | 'reported' | 'telemetry' | 'event' | 'ack'; detail?: unknown }
   plan: { devices: string[]; value: number; bound: number; gap: number }
   budget: { key: string; budget: unknown }
+  rollout: { id: string; state: string; wave: number; reason: string }
+  alert: { event: 'fired' | 'resolved'; rule: string; subject: string; severity: string; message: string }
+  families: { added: string[]; removed: string[] }
   alarm: { kind: string; subject: string; message: string }
 }
 

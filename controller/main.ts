@@ -7,6 +7,8 @@ import { publicKeyText } from '@espalier/shared/signature/keys'
 import { requireSignature } from '@espalier/shared/signature/manifest-signature'
 import { signDocument } from '@espalier/shared/signature/signed-document'
 import type { Logger } from 'pino'
+import { createAlerts } from './alert/alerts.ts'
+import { createSend, findTargetRefusal } from './alert/send-alert.ts'
 import { buildApp } from './api/build-app.ts'
 import { CONTROLLER_USER, type EmbeddedBroker, startBroker } from './broker/embedded-broker.ts'
 import { type MqttLink, openMqttLink } from './broker/mqtt-link.ts'
@@ -14,10 +16,11 @@ import { readPasswords } from './broker/passwords.ts'
 import { openControllerKey } from './capsule/controller-key.ts'
 import type { ControllerConfig } from './config.ts'
 import { EventBus } from './events.ts'
-import { openFamilies } from './families.ts'
+import { type FamilyScan, openFamilies } from './families.ts'
 import { Fleet } from './ingest/fleet.ts'
 import { createIngest } from './ingest/ingest.ts'
 import { createPlanner } from './planner/planner.ts'
+import { createRollouts } from './rollout/rollouts.ts'
 import { openStore } from './store/open-store.ts'
 import { createDecoder } from './uplink/decoder.ts'
 import { Streams } from './uplink/streams.ts'
@@ -30,6 +33,8 @@ export interface RunningController {
   close(): Promise<void>
 }
 
+/** Versions of families that are copied into their folder are found within this. */
+const SCAN_INTERVAL_MS = 30_000
 /** A device of which the birth is not known is asked for it this often at most. */
 const REBIRTH_INTERVAL_MS = 10_000
 
@@ -70,6 +75,42 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
   const streams = new Streams(clock)
   let link: MqttLink | undefined
   const currentLink = (): MqttLink => link!
+  const rollouts = createRollouts({
+    store,
+    fleet,
+    families,
+    events,
+    clock,
+    log: log.child({ part: 'rollouts' }),
+    onOrders: (reason) => planner.request(reason),
+  })
+  closers.push(() => rollouts.close())
+  const alerts = createAlerts({
+    store,
+    fleet,
+    events,
+    clock,
+    log: log.child({ part: 'alerts' }),
+    plan: () => planner.latest(),
+    rollouts: () => rollouts.list(),
+    send: createSend(config, clock),
+  })
+  closers.push(() => alerts.close())
+  const onScan = ({ added, removed }: FamilyScan): void => {
+    const digests = (list: FamilyScan['added']) => list.map(({ manifestDigest }) => manifestDigest)
+    log.info({ added: digests(added), removed: digests(removed) }, 'versions of families')
+    events.emit({ kind: 'families', data: { added: digests(added), removed: digests(removed) } })
+    planner.request('versions of families came or went')
+  }
+  const scanner = setInterval(() => {
+    families.scan().then(
+      (scan) => {
+        if (scan.added.length + scan.removed.length > 0) onScan(scan)
+      },
+      (error: unknown) => log.warn({ reason: describeError(error) }, 'folder of families not read'),
+    )
+  }, SCAN_INTERVAL_MS)
+  closers.push(() => clearInterval(scanner))
   const planner = createPlanner({
     store,
     fleet,
@@ -82,6 +123,7 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
     intervalMs: config.planIntervalMs,
     capsuleS: config.capsuleS,
     signCapsule: (capsule) => signDocument(capsule, key),
+    withFamilyOrders: (bodies) => rollouts.withFamilyOrders(bodies),
   })
   closers.push(() => planner.close())
 
@@ -107,6 +149,10 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
       planner.request(`"${device}" was born`)
     },
     onUnknown: askRebirth,
+    onCounted(device, before, after) {
+      rollouts.observe(device, before, after)
+      alerts.observe(device.id, before, after)
+    },
   })
 
   const controllerPassword = randomBytes(24).toString('base64url')
@@ -146,6 +192,11 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
     fleet,
     families,
     planner,
+    rollouts,
+    alerts,
+    findTargetRefusal: (target) => findTargetRefusal(target, config),
+    familiesDir: config.familiesDir,
+    onScan,
     ingest,
     decoder,
     events,

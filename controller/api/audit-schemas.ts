@@ -1,8 +1,5 @@
 import { z } from 'zod'
-
-export const AUDIT_KINDS = ['budget', 'rollout', 'command', 'alert-rule', 'family'] as const
-export const auditKindSchema = z.enum(AUDIT_KINDS)
-export type AuditKind = z.infer<typeof auditKindSchema>
+import { auditKindSchema } from '../store/audit.ts'
 
 export const auditEntrySchema = z.object({
   /** Rises with each entry. */

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url'
+import { readHeader } from '@espalier/shared/codec/container'
 import { describeError, EspalierError, IntegrityError, MessageError, StoreError } from '@espalier/shared/errors'
 import { type DeviceId, deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
 import fastifyStatic from '@fastify/static'
@@ -22,17 +23,23 @@ import {
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import type { MqttLink } from '../broker/mqtt-link.ts'
-import { OPERATOR, type Passwords, parseBasic } from '../broker/passwords.ts'
+import { isOperator, OPERATOR, type Passwords, parseBasic } from '../broker/passwords.ts'
 import { isLoopback } from '../config.ts'
 import type { EventBus } from '../events.ts'
-import type { Families } from '../families.ts'
+import { type Families, familyOf, type KnownFamily } from '../families.ts'
 import type { DeviceRecord, Fleet } from '../ingest/fleet.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { Planner } from '../planner/planner.ts'
 import type { Decoder } from '../uplink/decoder.ts'
+import { actorOf } from './actor.ts'
+import { ApiError, notFound } from './api-error.ts'
 import { streamEvents } from './event-stream.ts'
 import { formatMetrics } from './metrics.ts'
 import { findForeignOrigin } from './origin-check.ts'
+import { type AlertRouteOptions, addAlertRoutes } from './routes/alerts.ts'
+import { addAuditRoutes } from './routes/audit.ts'
+import { addFamilyVersionRoutes, type FamilyVersionRouteOptions } from './routes/family-versions.ts'
+import { addRolloutRoutes, type RolloutRouteOptions } from './routes/rollouts.ts'
 import {
   budgetBodySchema,
   budgetKeySchema,
@@ -51,7 +58,11 @@ import {
 } from './schemas.ts'
 import { type ViewSources, viewDevice, viewEvents, viewPlan, viewTotals } from './views.ts'
 
-export interface AppOptions extends ViewSources {
+export interface AppOptions
+  extends ViewSources,
+    RolloutRouteOptions,
+    Omit<AlertRouteOptions, 'store'>,
+    Omit<FamilyVersionRouteOptions, 'store' | 'nowMs'> {
   readonly host: string
   readonly passwords: Passwords | undefined
   readonly fleet: Fleet
@@ -72,24 +83,6 @@ const KEY_FRAME_REQUEST_EVERY_MS = 2000
 // The folder lies beside package.json; this file runs from `api/` and from `dist/api/`.
 const WEB = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../web' : '../../web', import.meta.url))
 
-class ApiError extends Error {
-  readonly statusCode: number
-  readonly code: string
-
-  constructor(statusCode: number, code: string, message: string) {
-    super(message)
-    this.statusCode = statusCode
-    this.code = code
-  }
-}
-
-const notFound = (what: string, name: string, known: readonly string[]): ApiError =>
-  new ApiError(
-    404,
-    'NOT_FOUND',
-    `Cannot find ${what} "${name}": expected ${known.length === 0 ? 'one that is known, found none' : `one of ${known.slice(0, 20).join(', ')}`}`,
-  )
-
 function sendError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const answer = (status: number, code: string, message: string) =>
     reply.code(status).send({ error: { code, message } })
@@ -101,6 +94,7 @@ function sendError(error: FastifyError | Error, request: FastifyRequest, reply: 
   }
   if (error instanceof StoreError) return answer(503, error.code, error.message)
   if (error instanceof IntegrityError) return answer(502, error.code, error.message)
+  if (error instanceof EspalierError && error.code === 'ROLLOUT') return answer(409, error.code, error.message)
   if (error instanceof EspalierError) return answer(500, error.code, error.message)
   const { statusCode = 500, code = 'INTERNAL' } = error as FastifyError
   if (statusCode >= 500) request.log.error(error)
@@ -144,7 +138,8 @@ function checkCredentials(request: FastifyRequest, reply: FastifyReply, { passwo
   const uplink = /^\/api\/v1\/uplink\/([^/]+)\//.exec(request.url)
   if (uplink === null && isLoopback(host)) return
   const expected = uplink === null ? OPERATOR : uplink[1]!
-  if (given?.name === expected && passwords.matches(given.name, given.password)) return
+  const isExpected = given !== undefined && (uplink === null ? isOperator(given.name) : given.name === expected)
+  if (isExpected && passwords.matches(given.name, given.password)) return
   reply.header('www-authenticate', 'Basic realm="espalier"')
   throw new ApiError(401, 'UNAUTHORISED', `Cannot serve "${request.url}": expected the password of "${expected}"`)
 }
@@ -167,6 +162,21 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       )
     return device
   }
+
+  /** The version that a stream was made by, whatever the device runs now. */
+  const decoding = (stream: Uint8Array | undefined): KnownFamily | undefined => {
+    try {
+      return stream && families.byCodec(readHeader(stream).codecDigest)
+    } catch (error) {
+      if (!(error instanceof IntegrityError)) throw error
+      return undefined
+    }
+  }
+
+  addRolloutRoutes(instance, options)
+  addAuditRoutes(instance, options)
+  addAlertRoutes(instance, options)
+  addFamilyVersionRoutes(instance, { ...options, nowMs: () => clock.wallMs() })
 
   api.get('/devices', { schema: { response: { 200: z.array(deviceViewSchema) } } }, () =>
     fleet.list().map((device) => viewDevice(device, options)),
@@ -233,7 +243,23 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       const device = find(request.params.id)
       if (!options.link().isConnected())
         throw new ApiError(503, 'TRANSPORT', `Cannot command "${device.id}": the broker does not answer, try again`)
-      return reply.code(202).send({ command: await options.link().sendCommand(device.id, request.body) })
+      const { kind, ...rest } = request.body
+      const slot = 'slot' in rest ? rest.slot : undefined
+      const known = device.birth?.slots.map((each) => each.slot) ?? []
+      if (slot !== undefined && device.birth !== undefined && !known.includes(slot))
+        throw notFound(`slot of "${device.id}"`, slot, known)
+      const command = await options.link().sendCommand(device.id, request.body)
+      store.audit.add({
+        atMs: clock.wallMs(),
+        by: actorOf(request, options.passwords),
+        kind: 'command',
+        action: kind,
+        subject: slot === undefined ? device.id : `${device.id}/${slot}`,
+        after: { command },
+      })
+      // Otherwise a rollout would send it forward again.
+      if (kind === 'roll-back') options.rollouts.leave(device.id, slot!)
+      return reply.code(202).send({ command })
     },
   )
 
@@ -245,7 +271,8 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       const { slot } = request.params
       const key = `${device.id}/${slot}`
       const chain = streams.chain(key)
-      const family = families.get(device.birth?.slots.find((s) => s.slot === slot)?.family ?? '')
+      const born = device.birth?.slots.find((s) => s.slot === slot)
+      const family = decoding(chain.at(-1)?.stream) ?? (born && familyOf(families, device, born))
       if (family === undefined || (chain.length === 0 && !streams.isBroken(key))) throw notFound('a frame of', key, [])
       if (streams.isBroken(key))
         throw new IntegrityError(`Cannot show frame of "${key}": it is damaged or follows a frame that never came`)
@@ -299,7 +326,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
           'BAD_REQUEST',
           `Cannot set budget "${key}": found ${Object.keys(request.body)}, expected ${wanted} alone`,
         )
-      store.budgets.change(key, request.body, clock.wallMs())
+      store.budgets.change(key, request.body, clock.wallMs(), actorOf(request, options.passwords))
       events.emit({ kind: 'budget', data: { key, budget: request.body } })
       planner.request(`budget "${key}" set`)
       return { key, ...(key === 'fleet' ? { powerW: given } : { rateBps: given }) }
@@ -311,7 +338,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
     { schema: { params: z.object({ key: z.string() }), response: { 204: z.null(), ...errors } } },
     async (request, reply) => {
       const key = parseKey(request.params.key)
-      store.budgets.change(key, undefined, clock.wallMs())
+      store.budgets.change(key, undefined, clock.wallMs(), actorOf(request, options.passwords))
       events.emit({ kind: 'budget', data: { key, budget: null } })
       planner.request(`budget "${key}" removed`)
       return reply.code(204).send(null)

@@ -2,8 +2,10 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { ConfigError, describeError } from '@espalier/shared/errors'
 
-/** May use the API from beyond this machine; device ids never start with `_`. */
+/** May use the API from beyond this machine; device ids never start with `_`. Several have names: `_operator-kim`. */
 export const OPERATOR = '_operator'
+
+export const isOperator = (name: string): boolean => name === OPERATOR || name.startsWith(`${OPERATOR}-`)
 
 export interface Passwords {
   /** Whether the password is that of the name; false for unknown names. */

@@ -15,7 +15,7 @@ import { parseUpTopic } from '@espalier/shared/messages/topics'
 import type { Logger } from 'pino'
 import { priorEstimate, updateEstimate } from '../estimate/slot-estimate.ts'
 import type { EventBus } from '../events.ts'
-import type { Families } from '../families.ts'
+import { type Families, familyOf } from '../families.ts'
 import { predictNominal } from '../plan/predict.ts'
 import type { Store } from '../store/open-store.ts'
 import type { TelemetryRow } from '../store/telemetry.ts'
@@ -35,6 +35,8 @@ export interface IngestOptions {
   readonly onBirth: (device: DeviceId) => void
   /** A device speaks of which the birth is not known. */
   readonly onUnknown: (device: DeviceId) => void
+  /** A device counted on: between these two messages of one boot. */
+  readonly onCounted?: (device: DeviceRecord, before: TelemetryRow, after: TelemetryRow) => void
 }
 
 export interface Ingest {
@@ -95,12 +97,12 @@ export function createIngest(options: IngestOptions): Ingest {
       store.births.save(device.id, body, clock.wallMs())
       save(device)
       for (const { slot, family, manifestDigest } of body.slots) {
-        const known = options.families.get(family)
+        const known = options.families.version(manifestDigest) ?? options.families.get(family)
         if (known === undefined) log.warn({ device: device.id, slot, family }, 'unknown family: slot is not planned')
         else if (known.manifest.task !== 'image-codec')
           log.info({ device: device.id, slot, family, task: known.manifest.task }, 'slot is shown and not planned')
         else if (known.manifestDigest !== manifestDigest)
-          log.warn({ device: device.id, slot, family }, 'device has another version of the family')
+          log.warn({ device: device.id, slot, family }, 'device has a version of the family that is not here')
       }
       events.emit({ kind: 'device', data: { device: device.id, what: 'birth' } })
       options.onBirth(device.id)
@@ -127,7 +129,10 @@ export function createIngest(options: IngestOptions): Ingest {
         return
       }
       if (device.birth === undefined) options.onUnknown(device.id)
-      else if (taken.before !== undefined) learn(device, taken.before, taken.after)
+      else if (taken.before !== undefined) {
+        learn(device, taken.before, taken.after)
+        options.onCounted?.(device, taken.before, taken.after)
+      }
       events.emit({ kind: 'device', data: { device: device.id, what: 'telemetry' } })
     },
 
@@ -153,7 +158,7 @@ export function createIngest(options: IngestOptions): Ingest {
     for (const birth of device.birth!.slots) {
       const window = windowBetween(before, after, birth.slot)
       const configuration = window && parseConfigurationId(window.configuration)
-      const manifest = options.families.get(birth.family)?.manifest
+      const manifest = familyOf(options.families, device, birth)?.manifest
       // Estimates are relative to a codec's cards; what other tasks do is in their totals.
       if (window === undefined || configuration === undefined || manifest?.task !== 'image-codec') continue
       if (manifest.variants.every(({ id }) => id !== configuration.variant)) continue

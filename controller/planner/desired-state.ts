@@ -37,6 +37,8 @@ function slotDiffers(published: DesiredSlot, planned: DesiredSlot): boolean {
   const [before, after] = [published.ladder[0]!, planned.ladder[0]!]
   return (
     published.slot !== planned.slot ||
+    published.family?.manifestDigest !== planned.family?.manifestDigest ||
+    published.family?.url !== planned.family?.url ||
     configurationId(before.configuration) !== configurationId(after.configuration) ||
     limitDiffers(published.lease.rateBps, planned.lease.rateBps, after.rateBps) ||
     limitDiffers(published.lease.powerW, planned.lease.powerW, after.powerW) ||

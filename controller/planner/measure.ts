@@ -4,7 +4,7 @@ import type { Telemetry } from '@espalier/shared/messages/device'
 import { primaryEnergy } from '../ingest/energy-source.ts'
 import { type DeviceRecord, isConnected } from '../ingest/fleet.ts'
 import type { Store } from '../store/open-store.ts'
-import type { Sample } from '../store/telemetry.ts'
+import type { TelemetryRow } from '../store/telemetry.ts'
 import type { Streams } from '../uplink/streams.ts'
 
 /** Rates and costs are measured over this. */
@@ -59,7 +59,7 @@ const empty = (slot: SlotTelemetry): SlotTelemetry => ({
   comparisons: 0,
 })
 
-function spanS(first: Sample, last: Sample): number {
+function spanS(first: TelemetryRow, last: TelemetryRow): number {
   // The device's own clock has no jitter of the network.
   return (last.monoMs - first.monoMs) / 1000
 }
@@ -135,14 +135,19 @@ export function measureDevice(
     if (slotBps !== undefined) receivedBps = (receivedBps ?? 0) + slotBps
     slots.set(late.slot, withReceived(measureSlots(early, [late], seconds, last.counters.energy), slotBps))
   }
+  const { idleW, ...all } = measureBetween(first, last)
+  return { ...none, ...withReceived(all, receivedBps), ...(idleW === undefined ? {} : { idleW }) }
+}
+
+/** What a device did between two of its messages of one boot, in its own words. */
+export function measureBetween(first: TelemetryRow, last: TelemetryRow): Measured & { readonly idleW?: number } {
+  const seconds = spanS(first, last)
   const all = measureSlots(first.counters.slots, last.counters.slots, seconds, last.counters.energy)
   const [before, after] = [primaryEnergy(first.counters.energy), primaryEnergy(last.counters.energy)]
-  const devicePower =
-    before === undefined || after === undefined
-      ? {}
-      : {
-          powerW: (after.joules - before.joules) / seconds,
-          idleW: (after.idleJoules - before.idleJoules) / seconds,
-        }
-  return { ...none, ...withReceived(all, receivedBps), ...devicePower }
+  if (before === undefined || after === undefined) return all
+  return {
+    ...all,
+    powerW: (after.joules - before.joules) / seconds,
+    idleW: (after.idleJoules - before.idleJoules) / seconds,
+  }
 }

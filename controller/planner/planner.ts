@@ -8,7 +8,7 @@ import type { MqttLink } from '../broker/mqtt-link.ts'
 import { makeCapsule } from '../capsule/make-capsule.ts'
 import { priorEstimate } from '../estimate/slot-estimate.ts'
 import type { EventBus } from '../events.ts'
-import type { Families } from '../families.ts'
+import { type Families, familyOf } from '../families.ts'
 import { type DeviceRecord, type Fleet, isConnected } from '../ingest/fleet.ts'
 import type { SlotInput } from '../plan/option.ts'
 import { type Limit, type Plan, type PlannedSlot, planFleet } from '../plan/plan-fleet.ts'
@@ -32,6 +32,8 @@ export interface PlannerOptions {
   /** How long capsules are valid, and budgets hold the leases of devices that are not heard. */
   readonly capsuleS: number
   readonly signCapsule: (capsule: Capsule) => Signed
+  /** Adds the versions of families that devices should run; absent: they keep what they have. */
+  readonly withFamilyOrders?: (bodies: Map<DeviceId, DesiredBody>) => Map<DeviceId, DesiredBody>
 }
 
 export interface Planner {
@@ -51,6 +53,7 @@ const LEASED_SHARE = 0.97
 
 export function createPlanner(options: PlannerOptions): Planner {
   const { store, fleet, families, streams, events, clock, log } = options
+  const withFamilyOrders = options.withFamilyOrders ?? ((bodies) => bodies)
   const margins = new Map<string, number>()
   const publishedMs = new Map<DeviceId, number>()
   /** As the latest plan that had the device sees it. */
@@ -67,7 +70,7 @@ export function createPlanner(options: PlannerOptions): Planner {
     return fleet.list().flatMap((device) => {
       if (!isPlannable(device)) return []
       return device.birth!.slots.flatMap((birth): SlotInput[] => {
-        const manifest = families.get(birth.family)?.manifest
+        const manifest = familyOf(families, device, birth)?.manifest
         // What a classifier gains by more frames or another variant has no utility yet: it keeps what it runs.
         if (manifest?.task !== 'image-codec') return []
         return [
@@ -226,12 +229,12 @@ export function createPlanner(options: PlannerOptions): Planner {
       slotsOf.set(id, [...(slotsOf.get(id) ?? []), slot])
     }
     for (const [id, slots] of slotsOf) plannedSlots.set(id, slots)
-    const bodies = new Map([...slotsOf].map(([id, slots]) => [id, makeDesired(slots)] as const))
+    const bodies = withFamilyOrders(new Map([...slotsOf].map(([id, slots]) => [id, makeDesired(slots)] as const)))
     const changed = new Set(
       [...bodies].filter(([id, body]) => mustPublish(fleet.get(id)?.desired, body)).map(([id]) => id),
     )
     widen(changed, bodies, rows)
-    for (const id of changed) commit(id, bodies.get(id)!, slotsOf.get(id)!)
+    for (const id of changed) commit(id, bodies.get(id)!, slotsOf.get(id) ?? [])
     plan = next
     raiseAlarms(next)
     if (changed.size > 0) {

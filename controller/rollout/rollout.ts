@@ -1,11 +1,5 @@
-import {
-  type DeviceId,
-  type Digest,
-  deviceIdSchema,
-  digestSchema,
-  type SlotId,
-  slotIdSchema,
-} from '@espalier/shared/ids'
+import { EspalierError } from '@espalier/shared/errors'
+import { type DeviceId, deviceIdSchema, digestSchema, type SlotId, slotIdSchema } from '@espalier/shared/ids'
 import { familyNameSchema } from '@espalier/shared/manifest/head'
 import { familyOrderSchema } from '@espalier/shared/messages/controller'
 import { updateSchema } from '@espalier/shared/messages/device'
@@ -60,6 +54,8 @@ export const rolloutSpecSchema = z.strictObject({
   hours: hoursSchema.optional(),
   /** Devices on a metered link wait. */
   unmeteredOnly: z.boolean().default(false),
+  /** So many slots fetch and try the version at one time. */
+  maxUpdating: z.int().min(1).max(100_000).default(200),
 })
 export type RolloutSpec = z.infer<typeof rolloutSpecSchema>
 
@@ -148,8 +144,18 @@ export const memberSchema = z.object({
   endedMs: z.int().optional(),
   /** As the device last reported. */
   update: updateSchema.optional(),
+  /** Attempts that the device had made at this version before it was ordered. */
+  attemptsBefore: z.int().min(0).optional(),
+  /** When something of it last moved, or the device was out of contact. */
+  movedMs: z.int().optional(),
   /** Logarithms of what its frames cost relative to the cards, before it was ordered. */
-  costsBefore: z.partialRecord(z.enum(['latencyP95', 'joulesPerFrame', 'bitsPerFrame']), z.number()).optional(),
+  costsBefore: z
+    .object({
+      latencyP95: z.number().optional(),
+      joulesPerFrame: z.number().optional(),
+      bitsPerFrame: z.number().optional(),
+    })
+    .optional(),
 })
 export type Member = z.infer<typeof memberSchema>
 export type MemberState = Member['state']
@@ -162,4 +168,7 @@ export const slotKey = ({ device, slot }: { readonly device: DeviceId; readonly 
 export const isLive = ({ state }: Pick<Rollout, 'state'>): boolean =>
   state === 'planned' || state === 'running' || state === 'paused' || state === 'rolling-back'
 
-export type { DeviceId, Digest, SlotId }
+/** Something was asked that a rollout cannot do. */
+export class RolloutError extends EspalierError {
+  readonly code = 'ROLLOUT'
+}

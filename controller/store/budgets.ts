@@ -1,6 +1,6 @@
 import { z } from 'zod'
+import type { Actor, AuditTable } from './audit.ts'
 import { type Database, inTransaction } from './database.ts'
-import { parseColumn } from './json-column.ts'
 
 /** `site:<id>` limits an uplink, `fleet` limits power. */
 export interface Budget {
@@ -17,16 +17,10 @@ export interface BudgetChange {
 
 const budgetSchema = z.object({ rateBps: z.number().optional(), powerW: z.number().optional() })
 const rowSchema = z.object({ key: z.string(), rate_bps: z.int().nullable(), power_mw: z.int().nullable() })
-const auditSchema = z.object({
-  at_ms: z.int(),
-  key: z.string(),
-  before: z.string().nullable(),
-  after: z.string().nullable(),
-})
 
 export type BudgetTable = ReturnType<typeof budgetTable>
 
-export function budgetTable(db: Database) {
+export function budgetTable(db: Database, audit: AuditTable) {
   const get = db.prepare('SELECT * FROM budgets WHERE key = ?')
   const all = db.prepare('SELECT * FROM budgets ORDER BY key')
   const put = db.prepare(
@@ -34,8 +28,6 @@ export function budgetTable(db: Database) {
      SET rate_bps = excluded.rate_bps, power_mw = excluded.power_mw`,
   )
   const drop = db.prepare('DELETE FROM budgets WHERE key = ?')
-  const note = db.prepare('INSERT INTO budget_audit (at_ms, key, before, after) VALUES (?, ?, ?, ?)')
-  const changes = db.prepare('SELECT at_ms, key, before, after FROM budget_audit ORDER BY id DESC LIMIT ?')
 
   const toBudget = (row: unknown): Budget | undefined => {
     if (row === undefined) return undefined
@@ -45,13 +37,10 @@ export function budgetTable(db: Database) {
       ...(power_mw === null ? {} : { powerW: power_mw / 1000 }),
     }
   }
-  const text = (budget: Budget | undefined) => (budget === undefined ? null : JSON.stringify(budget))
-  const fromText = (body: string | null, name: string) =>
-    body === null ? undefined : parseColumn(body, budgetSchema, name)
 
   return {
     /** Set or, with undefined, remove; the change is noted in the same transaction. */
-    change: inTransaction(db, (key: string, budget: Budget | undefined, atMs: number): void => {
+    change: inTransaction(db, (key: string, budget: Budget | undefined, atMs: number, by?: Actor): void => {
       const before = toBudget(get.get(key))
       if (budget === undefined) drop.run(key)
       else {
@@ -62,20 +51,21 @@ export function budgetTable(db: Database) {
           powerW === undefined ? null : Math.floor(powerW * 1000),
         )
       }
-      if (before !== undefined || budget !== undefined) note.run(Math.round(atMs), key, text(before), text(budget))
+      if (before === undefined && budget === undefined) return
+      const action = budget === undefined ? 'remove' : 'set'
+      audit.add({ atMs, by, kind: 'budget', action, subject: key, before, after: budget })
     }),
     list: (): ReadonlyMap<string, Budget> =>
       new Map(all.all().map((row) => [rowSchema.parse(row).key, toBudget(row)!] as const)),
     /** Latest first. */
     audit: (limit: number): BudgetChange[] =>
-      z
-        .array(auditSchema)
-        .parse(changes.all(limit))
-        .map(({ at_ms, key, before, after }) => ({
-          atMs: at_ms,
-          key,
-          before: fromText(before, 'budget_audit.before'),
-          after: fromText(after, 'budget_audit.after'),
-        })),
+      audit.page({ kind: 'budget', limit }).map(({ atMs, subject, before, after }) => ({
+        atMs,
+        key: subject,
+        before: toLimits(before),
+        after: toLimits(after),
+      })),
   }
 }
+
+const toLimits = (value: unknown): Budget | undefined => (value === undefined ? undefined : budgetSchema.parse(value))

@@ -124,4 +124,66 @@ export const migrations: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX events_by_time ON events (device, received_ms);
   `,
+  // One audit for everything that people change; budgets had one of their own.
+  `
+  CREATE TABLE audit (
+    id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    address TEXT,
+    kind TEXT NOT NULL,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    before TEXT,
+    after TEXT
+  ) STRICT;
+  CREATE INDEX audit_by_subject ON audit (kind, subject, id);
+  INSERT INTO audit (at_ms, actor, kind, action, subject, before, after)
+    SELECT at_ms, 'unknown', 'budget', iif(after IS NULL, 'remove', 'set'), key, before, after FROM budget_audit ORDER BY id;
+  DROP TABLE budget_audit;
+  CREATE TRIGGER audit_stays BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'the audit is append-only'); END;
+  CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'the audit is append-only'); END;
+
+  CREATE TABLE rollouts (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    body TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE rollout_members (
+    rollout TEXT NOT NULL,
+    device TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (rollout, device, slot)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE alert_rules (
+    id TEXT PRIMARY KEY,
+    body TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE alert_states (
+    rule TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (rule, subject)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE alert_events (
+    id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    rule TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    body TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE alert_deliveries (
+    id INTEGER PRIMARY KEY,
+    created_ms INTEGER NOT NULL,
+    target TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    next_ms INTEGER NOT NULL,
+    reason TEXT,
+    body TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX alert_deliveries_by_state ON alert_deliveries (state, next_ms);
+  `,
 ]

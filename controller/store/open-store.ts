@@ -2,6 +2,8 @@ import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { describeError, StoreError } from '@espalier/shared/errors'
 import SqliteDatabase from 'better-sqlite3'
+import { type AlertTable, alertTable } from './alerts.ts'
+import { type AuditTable, auditTable } from './audit.ts'
 import { type BirthTable, birthTable } from './births.ts'
 import { type BootTable, bootTable } from './boots.ts'
 import { type BudgetTable, budgetTable } from './budgets.ts'
@@ -11,6 +13,7 @@ import { type DesiredTable, desiredTable } from './desired.ts'
 import { type DeviceTable, deviceTable } from './devices.ts'
 import { type EventTable, eventTable } from './events.ts'
 import { migrations } from './migrations.ts'
+import { type RolloutTable, rolloutTable } from './rollouts.ts'
 import { type TelemetryTable, telemetryTable } from './telemetry.ts'
 
 export interface Store {
@@ -22,6 +25,9 @@ export interface Store {
   readonly events: EventTable
   readonly telemetry: TelemetryTable
   readonly decisions: DecisionTable
+  readonly audit: AuditTable
+  readonly rollouts: RolloutTable
+  readonly alerts: AlertTable
   close(): void
 }
 
@@ -94,15 +100,19 @@ export function openStore(path: string): Store {
   }
   const open = db
   const boots = bootTable(open)
+  const audit = auditTable(open)
   return {
     devices: guard(deviceTable(open), 'devices', path),
     births: guard(birthTable(open), 'births', path),
-    budgets: guard(budgetTable(open), 'budgets', path),
+    budgets: guard(budgetTable(open, audit), 'budgets', path),
     desired: guard(desiredTable(open), 'desired', path),
     boots: guard(boots, 'boots', path),
     events: guard(eventTable(open), 'events', path),
     telemetry: guard(telemetryTable(open, boots), 'telemetry', path),
     decisions: guard(decisionTable(open), 'decisions', path),
+    audit: guard(audit, 'audit', path),
+    rollouts: guard(rolloutTable(open, audit), 'rollouts', path),
+    alerts: guard(alertTable(open, audit), 'alerts', path),
     close: () => open.close(),
   }
 }

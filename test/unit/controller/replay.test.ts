@@ -14,7 +14,13 @@ import { expect, test } from 'vitest'
 import { configuration, DEVICE, makeTelemetry, temporaryFolder } from './controller-fixtures.ts'
 
 const log = pino({ level: 'silent' })
-const families: Families = { get: () => undefined, list: () => [] }
+const families: Families = {
+  get: () => undefined,
+  version: () => undefined,
+  byCodec: () => undefined,
+  list: () => [],
+  scan: async () => ({ added: [], removed: [], refused: [] }),
+}
 
 type Step =
   | { kind: 'work'; frames: number }

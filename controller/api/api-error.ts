@@ -1,0 +1,18 @@
+/** What a request is answered with when it cannot be served. */
+export class ApiError extends Error {
+  readonly statusCode: number
+  readonly code: string
+
+  constructor(statusCode: number, code: string, message: string) {
+    super(message)
+    this.statusCode = statusCode
+    this.code = code
+  }
+}
+
+export const notFound = (what: string, name: string, known: readonly string[]): ApiError =>
+  new ApiError(
+    404,
+    'NOT_FOUND',
+    `Cannot find ${what} "${name}": expected ${known.length === 0 ? 'one that is known, found none' : `one of ${known.slice(0, 20).join(', ')}`}`,
+  )
