@@ -121,7 +121,8 @@ export function createAlerts(options: AlertsOptions): Alerts {
     void alerts.deliver()
   }
 
-  async function attempt(delivery: Delivery): Promise<void> {
+  /** @returns Whether it is over with: it was taken, or given up. */
+  async function attempt(delivery: Delivery): Promise<boolean> {
     const { id, target, createdMs } = delivery
     const attempts = delivery.attempts + 1
     const save = (change: Pick<Delivery, 'state' | 'nextMs'> & { reason?: string }): void =>
@@ -129,6 +130,7 @@ export function createAlerts(options: AlertsOptions): Alerts {
     try {
       await options.send(target, id, delivery.events)
       save({ state: 'delivered', nextMs: clock.wallMs() })
+      return true
     } catch (error) {
       if (error instanceof StoreError) throw error
       const reason = describeError(error)
@@ -137,17 +139,16 @@ export function createAlerts(options: AlertsOptions): Alerts {
       const waitMs = Math.min(MOST_BACK_OFF_MS, (options.backOffMs ?? BACK_OFF_MS) * 2 ** (attempts - 1))
       save({ state: isOver ? 'failed' : 'waiting', nextMs: nowMs + waitMs * (0.5 + random() / 2), reason })
       log.warn({ delivery: id, attempts, reason, isOver }, 'alert not delivered')
+      return isOver
     }
   }
 
   async function deliverDue(): Promise<void> {
-    const due = store.alerts.waiting().filter(({ nextMs }) => nextMs <= clock.wallMs())
-    // One after the other for each target, so that what happened first is heard first.
-    const byTarget = new Map<string, Delivery[]>()
-    for (const delivery of due) byTarget.set(delivery.target, [...(byTarget.get(delivery.target) ?? []), delivery])
     await Promise.all(
-      [...byTarget.values()].map(async (deliveries) => {
-        for (const delivery of deliveries) if (!isClosing) await attempt(delivery)
+      store.alerts.waitingTargets().map(async (target) => {
+        // What happened first is heard first: while one waits, those after it do too.
+        for (const delivery of store.alerts.waiting(target))
+          if (isClosing || delivery.nextMs > clock.wallMs() || !(await attempt(delivery))) return
       }),
     )
   }

@@ -108,7 +108,10 @@ export function alertTable(db: Database, audit: AuditTable) {
   const setDelivery = db.prepare(
     'UPDATE alert_deliveries SET state = ?, attempts = ?, next_ms = ?, reason = ? WHERE id = ?',
   )
-  const waiting = db.prepare("SELECT * FROM alert_deliveries WHERE state = 'waiting' ORDER BY next_ms LIMIT 100")
+  const targets = db.prepare("SELECT DISTINCT target FROM alert_deliveries WHERE state = 'waiting'")
+  const waiting = db.prepare(
+    "SELECT * FROM alert_deliveries WHERE state = 'waiting' AND target = ? ORDER BY id LIMIT 100",
+  )
   const deliveries = db.prepare('SELECT * FROM alert_deliveries ORDER BY id DESC LIMIT ?')
 
   const toDelivery = (row: unknown): Delivery => {
@@ -183,8 +186,13 @@ export function alertTable(db: Database, audit: AuditTable) {
         )
     },
     addDelivery,
-    /** Those that are tried next come first. */
-    waiting: (): Delivery[] => waiting.all().map(toDelivery),
+    waitingTargets: (): string[] =>
+      z
+        .array(z.object({ target: z.string() }))
+        .parse(targets.all())
+        .map(({ target }) => target),
+    /** Oldest first. */
+    waiting: (target: string): Delivery[] => waiting.all(target).map(toDelivery),
     saveDelivery({ id, state, attempts, nextMs, reason }: Omit<Delivery, 'events'>): void {
       setDelivery.run(state, attempts, Math.round(nextMs), reason ?? null, id)
     },

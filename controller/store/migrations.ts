@@ -184,6 +184,6 @@ export const migrations: readonly string[] = [
     reason TEXT,
     body TEXT NOT NULL
   ) STRICT;
-  CREATE INDEX alert_deliveries_by_state ON alert_deliveries (state, next_ms);
+  CREATE INDEX alert_deliveries_by_state ON alert_deliveries (state, target, id);
   `,
 ]
