@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { describeError, EspalierError, IntegrityError, MessageError, StoreError } from '@espalier/shared/errors'
-import { type DeviceId, deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
+import { deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
 import fastifyStatic from '@fastify/static'
 import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
@@ -30,9 +30,12 @@ import type { DeviceRecord, Fleet } from '../ingest/fleet.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { Planner } from '../planner/planner.ts'
 import type { Decoder } from '../uplink/decoder.ts'
+import { KeyFrameRequests } from '../uplink/key-frame-requests.ts'
 import { streamEvents } from './event-stream.ts'
 import { formatMetrics } from './metrics.ts'
 import { findForeignOrigin } from './origin-check.ts'
+import { addFamilyRoutes } from './routes/families.ts'
+import { addLiveRoutes } from './routes/live.ts'
 import {
   budgetBodySchema,
   budgetKeySchema,
@@ -67,8 +70,6 @@ export interface AppOptions extends ViewSources {
 /** Larger uplink messages are refused: a frame is a fraction of this. */
 const MAX_FRAME_BYTES = 4 * 1024 * 1024
 const HISTORY = 20
-/** A device that was asked answers with its next frame: asking faster than this only repeats it. */
-const KEY_FRAME_REQUEST_EVERY_MS = 2000
 // The folder lies beside package.json; this file runs from `api/` and from `dist/api/`.
 const WEB = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../web' : '../../web', import.meta.url))
 
@@ -344,18 +345,14 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
 
   api.get('/events', { schema: { hide: true } }, (_request, reply) => streamEvents(reply, events, closing.signal))
 
-  const askedMs = new Map<string, number>()
-  const askForKeyFrame = (device: DeviceId, slot: string): void => {
-    const nowMs = clock.monotonicMs()
-    if (nowMs - (askedMs.get(`${device}/${slot}`) ?? -Infinity) < KEY_FRAME_REQUEST_EVERY_MS) return
-    askedMs.set(`${device}/${slot}`, nowMs)
-    options
-      .link()
-      .sendCommand(device, { kind: 'key-frame', slot: slotIdSchema.parse(slot) })
-      .catch((error: unknown) =>
-        options.log.warn({ device, slot, reason: describeError(error) }, 'no key frame asked for'),
-      )
-  }
+  const keyFrames = new KeyFrameRequests({
+    clock,
+    send: (device, command) => options.link().sendCommand(device, command),
+    onError: (device, slot, error) =>
+      options.log.warn({ device, slot, reason: describeError(error) }, 'no key frame asked for'),
+  })
+  addLiveRoutes(api, { ...options, keyFrames })
+  addFamilyRoutes(api, families)
   const uplinkParams = z.object({ device: deviceIdSchema, slot: slotIdSchema })
   api.get(
     '/uplink/:device/:slot',
@@ -364,7 +361,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       const { device, slot } = request.params as z.infer<typeof uplinkParams>
       socket.on('message', (data: Buffer) => {
         try {
-          if (!streams.accept(`${device}/${slot}`, data)) askForKeyFrame(device, slot)
+          if (!streams.accept(`${device}/${slot}`, data)) keyFrames.ask(device, slot)
         } catch (error) {
           if (!(error instanceof MessageError)) throw error
           options.log.warn({ device, slot, reason: error.message }, 'uplink frame dropped')
