@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { ConfigError, describeError } from '@espalier/shared/errors'
 import { publicKeySchema } from '@espalier/shared/signature/signed-document'
 import { z } from 'zod'
@@ -14,6 +15,10 @@ interface Setting<Value> {
 const setting = <Value>(s: Setting<Value>): Setting<Value> => s
 const port = z.coerce.number().int().min(0).max(65535)
 const text = z.string().min(1)
+/** Built beside this package; this file runs from its folder and from `dist/`. */
+const AGENT_PAGE = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? '../agent/dist/page' : '../../agent/dist/page', import.meta.url),
+)
 
 /** Every setting of the controller. The loader, `--help` and docs/controller.md follow this table. */
 export const settings = {
@@ -46,6 +51,19 @@ export const settings = {
     default: undefined,
     environment: 'ESPALIER_BROKER_URL',
     sentence: 'Another MQTT broker, e.g. mqtt://user:password@broker:1883; then none is embedded.',
+  }),
+  brokerWebSocketUrl: setting({
+    type: z.url({ protocol: /^wss?$/ }).optional(),
+    default: undefined,
+    environment: 'ESPALIER_BROKER_WEB_SOCKET_URL',
+    sentence:
+      'Where agents in browsers reach another broker, e.g. wss://broker:8084/mqtt; absent: at /mqtt of this one.',
+  }),
+  agentPageDir: setting({
+    type: text,
+    default: AGENT_PAGE,
+    environment: 'ESPALIER_AGENT_PAGE_DIR',
+    sentence: 'Folder of the built page that makes a browser an agent.',
   }),
   dataDir: setting({
     type: text,

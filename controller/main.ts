@@ -139,6 +139,12 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
   closers.push(() => decoder.close())
   const app = await buildApp({
     host: config.host,
+    agentPage: {
+      directory: config.agentPageDir,
+      acceptMqtt: broker?.accept,
+      mqttUrl: config.brokerWebSocketUrl,
+      isPasswordNeeded: passwords !== undefined,
+    },
     passwords,
     store,
     streams,

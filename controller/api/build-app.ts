@@ -34,6 +34,7 @@ import { KeyFrameRequests } from '../uplink/key-frame-requests.ts'
 import { streamEvents } from './event-stream.ts'
 import { formatMetrics } from './metrics.ts'
 import { findForeignOrigin } from './origin-check.ts'
+import { type AgentPageOptions, addAgentOffer, addAgentPage, isOfAgentPage, MQTT_PATH } from './routes/agent-page.ts'
 import { addFamilyRoutes } from './routes/families.ts'
 import { addLiveRoutes } from './routes/live.ts'
 import {
@@ -64,6 +65,7 @@ export interface AppOptions extends ViewSources {
   readonly decoder: Decoder
   readonly events: EventBus
   readonly link: () => Pick<MqttLink, 'sendCommand' | 'isConnected'>
+  readonly agentPage: AgentPageOptions
   readonly log: Logger
 }
 
@@ -135,15 +137,27 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(fastifyWebsocket, { options: { maxPayload: MAX_FRAME_BYTES } })
   await app.register(fastifyStatic, { root: WEB, cacheControl: false })
   await app.register(async (api) => addRoutes(api, options), { prefix: '/api/v1' })
+  await app.register(async (scope) => addAgentPage(scope, options.agentPage))
   return app
+}
+
+/** A page cannot set headers of a WebSocket: there, a second subprotocol `basic.<base64url of name:password>` says it. */
+function credentialsOf({ headers }: FastifyRequest): ReturnType<typeof parseBasic> {
+  const inProtocol = /(?:^|,)\s*basic\.([A-Za-z0-9_-]+)/.exec(headers['sec-websocket-protocol'] ?? '')?.[1]
+  return parseBasic(
+    inProtocol === undefined ? headers.authorization : `Basic ${inProtocol.replaceAll('-', '+').replaceAll('_', '/')}`,
+  )
 }
 
 /** Beyond loopback a device proves who it is on its uplink, and the operator everywhere else. */
 function checkCredentials(request: FastifyRequest, reply: FastifyReply, { passwords, host }: AppOptions): void {
   if (passwords === undefined || request.url === '/api/v1/health') return
-  const given = parseBasic(request.headers.authorization)
+  // Over MQTT, whatever carries it, the broker asks who it is.
+  if (request.url === MQTT_PATH) return
+  const given = credentialsOf(request)
   const uplink = /^\/api\/v1\/uplink\/([^/]+)\//.exec(request.url)
   if (uplink === null && isLoopback(host)) return
+  if (isOfAgentPage(request.url) && given !== undefined && passwords.matches(given.name, given.password)) return
   const expected = uplink === null ? OPERATOR : uplink[1]!
   if (given?.name === expected && passwords.matches(given.name, given.password)) return
   reply.header('www-authenticate', 'Basic realm="espalier"')
@@ -353,6 +367,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
   })
   addLiveRoutes(api, { ...options, keyFrames })
   addFamilyRoutes(api, families)
+  addAgentOffer(api, families, options.agentPage)
   const uplinkParams = z.object({ device: deviceIdSchema, slot: slotIdSchema })
   api.get(
     '/uplink/:device/:slot',

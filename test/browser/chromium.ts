@@ -28,6 +28,10 @@ export async function launchChromium(executablePath: string): Promise<Chromium> 
     args: [
       '--enable-unsafe-webgpu',
       '--use-webgpu-adapter=swiftshader',
+      // Without these three a canvas of WebGPU loses its device as soon as it is drawn on in software.
+      '--enable-features=Vulkan',
+      '--use-vulkan=swiftshader',
+      '--use-angle=swiftshader',
       '--ignore-gpu-blocklist',
       '--disable-gpu-sandbox',
       '--use-fake-ui-for-media-stream',

@@ -27,13 +27,14 @@ const ROOT = join(import.meta.dirname, '../..')
 const FAMILY = join(ROOT, 'models/kodo')
 const CLIP = join(ROOT, 'models/clip')
 /** No multiple of the decoder's block of 16, so that what a page crops is seen; small, for WebGPU is software here. */
-const SIZE = { width: 88, height: 72 }
+const SIZE = { width: 56, height: 40 }
 /** Backends round differently; a pixel may fall on the other side. */
 const MAX_LEVELS_APART = 1
 const KEY = `${DEVICE}/${SLOT}`
 
 const chromium = findChromium()
-if (chromium === undefined) console.warn('SKIPPED live pictures: no Chromium on the PATH; install the Debian package "chromium"')
+if (chromium === undefined)
+  console.warn('SKIPPED live pictures: no Chromium on the PATH; install the Debian package "chromium"')
 
 interface Encoded {
   readonly stream: Uint8Array
@@ -70,10 +71,7 @@ function farthestLevels(shown: { width: number; height: number; rgba: number[] }
   let farthest = 0
   for (let pixel = 0; pixel < expected.width * expected.height; pixel++)
     for (let channel = 0; channel < 3; channel++)
-      farthest = Math.max(
-        farthest,
-        Math.abs(shown.rgba[pixel * 4 + channel]! - expected.rgb[pixel * 3 + channel]!),
-      )
+      farthest = Math.max(farthest, Math.abs(shown.rgba[pixel * 4 + channel]! - expected.rgb[pixel * 3 + channel]!))
   return farthest
 }
 
@@ -155,32 +153,36 @@ describe.skipIf(chromium === undefined)('a live picture', () => {
     await page.waitForFunction('globalThis.espalierLive !== undefined')
   }
 
-  test.for(['wasm', 'webgpu'] as const)('on %s is the reference decoder’s, key frame and all that follow', async (backend) => {
-    await openPage()
-    // The newest chain is there before anybody watches.
-    for (const { stream } of frames.slice(0, 3)) send(stream)
-    await call('mount', DEVICE, SLOT, backend)
-    const first = await untilShown(KEY, ({ sequence: shown }) => shown === sequence - 1)
-    if (first.backend !== backend) {
-      console.warn(`SKIPPED ${backend}: the page decodes on ${first.backend} (${first.backendReason})`)
-      return
-    }
-    const decoder = backend === 'webgpu' ? 'full' : 'light'
-    const apart = [farthestLevels(await call('pixels', KEY), frames[2]!.decoded[decoder])]
-    for (const { stream, decoded } of frames.slice(3)) {
-      send(stream)
-      await untilShown(KEY, ({ sequence: shown }) => shown === sequence - 1)
-      apart.push(farthestLevels(await call('pixels', KEY), decoded[decoder]))
-    }
-    const last = (await call('status', KEY))!
-    console.info(
-      `Chromium on ${backend} (${last.backendReason}): at most ${Math.max(...apart)} levels apart; newest: ${last.decodeMs?.toFixed(0)} ms decoding, ${last.arrivalToPictureMs?.toFixed(0)} ms from arrival to picture`,
-    )
-    expect(frames.filter(({ frameKind }) => frameKind === 'inter').length).toBeGreaterThanOrEqual(3)
-    expect(Math.max(...apart)).toBeLessThanOrEqual(MAX_LEVELS_APART)
-    expect(last).toMatchObject({ state: 'live', ...SIZE, frameKind: frames.at(-1)!.frameKind })
-    expect(last.arrivalToPictureMs).toBeGreaterThanOrEqual(last.decodeMs!)
-    expect(last.captureToPictureMs).toBeGreaterThanOrEqual(last.decodeMs!)
-    await page.close()
-  })
+  test.for(['wasm', 'webgpu'] as const)(
+    'on %s is the reference decoder’s, key frame and all that follow',
+    async (backend) => {
+      await openPage()
+      // The newest chain is there before anybody watches.
+      for (const { stream } of frames.slice(0, 3)) send(stream)
+      await call('mount', DEVICE, SLOT, backend)
+      const first = await untilShown(KEY, ({ sequence: shown }) => shown === sequence - 1)
+      if (first.backend !== backend) {
+        console.warn(`SKIPPED ${backend}: the page decodes on ${first.backend} (${first.backendReason})`)
+        return
+      }
+      const decoder = backend === 'webgpu' ? 'full' : 'light'
+      const apart = [farthestLevels(await call('pixels', KEY), frames[2]!.decoded[decoder])]
+      // In software a frame takes seconds.
+    for (const { stream, decoded } of frames.slice(3, backend === 'webgpu' ? 5 : undefined)) {
+        send(stream)
+        await untilShown(KEY, ({ sequence: shown }) => shown === sequence - 1)
+        apart.push(farthestLevels(await call('pixels', KEY), decoded[decoder]))
+      }
+      const last = (await call('status', KEY))!
+      console.info(
+        `Chromium on ${backend} (${last.backendReason}): at most ${Math.max(...apart)} levels apart; newest: ${last.decodeMs?.toFixed(0)} ms decoding, ${last.arrivalToPictureMs?.toFixed(0)} ms from arrival to picture`,
+      )
+      expect(frames.filter(({ frameKind }) => frameKind === 'inter').length).toBeGreaterThanOrEqual(3)
+      expect(Math.max(...apart)).toBeLessThanOrEqual(MAX_LEVELS_APART)
+      expect(last).toMatchObject({ state: 'live', ...SIZE, frameKind: 'inter' })
+      expect(last.arrivalToPictureMs).toBeGreaterThanOrEqual(last.decodeMs!)
+      expect(last.captureToPictureMs).toBeGreaterThanOrEqual(last.decodeMs!)
+      await page.close()
+    },
+  )
 })

@@ -14,11 +14,7 @@ async function sendFile(reply: FastifyReply, path: string, type: string): Promis
     if (cause.code !== 'ENOENT') throw cause
     throw Object.assign(new Error('Cannot find that file of the family'), { statusCode: 404, code: 'NOT_FOUND' })
   })
-  return reply
-    .header('cache-control', FOR_EVER)
-    .header('content-length', size)
-    .type(type)
-    .send(createReadStream(path))
+  return reply.header('cache-control', FOR_EVER).header('content-length', size).type(type).send(createReadStream(path))
 }
 
 /** `/families/:digest/manifest.json` and `/families/:digest/blobs/:sha256`: a family as its folder has it. */

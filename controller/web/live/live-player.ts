@@ -150,7 +150,10 @@ export class LivePlayer {
       const frame = decodeUplinkFrame(message)
       const isKey = readHeader(frame.stream).frameKind === 'key'
       if (!isKey && this.#isLost) return
-      if (this.#waiting.length >= MAX_WAITING) return this.#lose('too slow for this slot')
+      if (this.#waiting.length >= MAX_WAITING) {
+        this.#lose('too slow for this slot')
+        return
+      }
       // What waited is older than a picture that stands alone.
       if (isKey) {
         this.#status = { ...this.#status, passedOver: this.#status.passedOver + this.#waiting.length }

@@ -53,8 +53,7 @@ function mount(request: Extract<LiveRequest, { kind: 'mount' }>): void {
     new LivePlayer({
       url: `${origin.replace(/^http/, 'ws')}api/v1/live/${device}/${slot}`,
       canvas,
-      openDecoder: async (manifestDigest) =>
-        openDecoder(`${origin}api/v1/families/${manifestDigest}`, await chosen),
+      openDecoder: async (manifestDigest) => openDecoder(`${origin}api/v1/families/${manifestDigest}`, await chosen),
       describeBackend: async () => (await chosen).reason,
       onWork: () => void run(),
       onStatus: (status: LiveStatus) => postMessage({ id, status } satisfies LiveReply),

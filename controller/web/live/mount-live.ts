@@ -31,7 +31,9 @@ let nextId = 1
 function startPool(): Pool {
   const worker = new Worker(new URL('./live-worker.ts', import.meta.url), { type: 'module', name: 'espalier-live' })
   const started: Pool = { worker, pictures: new Map(), lingering: undefined }
-  worker.addEventListener('message', ({ data }: MessageEvent<LiveReply>) => started.pictures.get(data.id)?.(data.status))
+  worker.addEventListener('message', ({ data }: MessageEvent<LiveReply>) =>
+    started.pictures.get(data.id)?.(data.status),
+  )
   worker.addEventListener('error', (event) => {
     // The script could not be loaded, or nothing in it caught this: what is mounted now will not come back by itself.
     if (pool === started) pool = undefined

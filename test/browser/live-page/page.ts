@@ -1,4 +1,9 @@
-import { type BackendChoice, type LivePicture, type LiveStatus, mountLive } from '../../../controller/web/live/mount-live.ts'
+import {
+  type BackendChoice,
+  type LivePicture,
+  type LiveStatus,
+  mountLive,
+} from '../../../controller/web/live/mount-live.ts'
 
 /** What the test calls in the page. */
 const pictures = new Map<string, { canvas: HTMLCanvasElement; picture: LivePicture; statuses: LiveStatus[] }>()

@@ -1,0 +1,140 @@
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { loadConfig } from '@espalier/controller/config'
+import { type RunningController, startController } from '@espalier/controller/main'
+import { pino } from 'pino'
+import type { Page } from 'playwright-core'
+import sharp from 'sharp'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Chromium, findChromium, launchChromium } from './chromium.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const PAGE = join(ROOT, 'agent/dist/page')
+const DEVICE = 'phone-1'
+
+const chromium = findChromium()
+if (chromium === undefined)
+  console.warn('SKIPPED browser agent: no Chromium on the PATH; install the Debian package "chromium"')
+if (!existsSync(join(PAGE, 'index.html'))) throw new Error('Cannot test the browser agent: run "npm run build" before')
+
+interface DeviceView {
+  readonly id: string
+  readonly state: string
+  readonly frames: number
+  readonly bits: number
+  readonly phase?: string
+  readonly configurationId?: string
+  readonly joulesPerFrame?: { readonly source: string; readonly scope: string }
+}
+
+describe.skipIf(chromium === undefined)('an agent in a browser', () => {
+  let folder: string
+  let controller: RunningController
+  let browser: Chromium
+  let page: Page
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'espalier-page-agent-'))
+    const flags = {
+      port: 0,
+      mqttPort: 0,
+      planIntervalMs: 500,
+      dataDir: join(folder, 'data'),
+      familiesDir: join(ROOT, 'models'),
+      agentPageDir: PAGE,
+    }
+    controller = await startController(loadConfig({ flags }), pino({ level: 'silent' }))
+    browser = await launchChromium(chromium!)
+  })
+  afterAll(async () => {
+    await browser?.close()
+    await controller?.close()
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true })
+  })
+
+  const api = async <Answer>(path: string, init?: RequestInit): Promise<Answer> => {
+    const response = await fetch(`${controller.url}/api/v1/${path}`, init)
+    if (!response.ok) throw new Error(`${path}: HTTP ${response.status} ${await response.text()}`)
+    return (await response.json()) as Answer
+  }
+  const viewDevice = (): Promise<DeviceView | undefined> => api<DeviceView>(`devices/${DEVICE}`).catch(() => undefined)
+
+  async function until(what: string, isIt: (device: DeviceView) => boolean): Promise<DeviceView> {
+    const deadline = performance.now() + 50_000
+    let view: DeviceView | undefined
+    while (performance.now() < deadline) {
+      view = await viewDevice()
+      if (view !== undefined && isIt(view)) return view
+      await delay(100)
+    }
+    const [summary, problem, messages] = await Promise.all(
+      ['#summary', '#error', '#messages'].map((selector) => page.textContent(selector)),
+    )
+    throw new Error(
+      `Waited in vain for ${what}: ${JSON.stringify(view)}; the page says "${summary}", "${problem}", "${messages}"`,
+    )
+  }
+
+  const alphaOf = ({ configurationId }: DeviceView): number => Number(/\/a(\d{3})\//.exec(configurationId ?? '')?.[1])
+
+  async function openPage(address: string): Promise<void> {
+    page = await browser.context.newPage()
+    page.on('pageerror', (error) => console.warn(`Chromium: ${error.message}`))
+    page.on('console', (message) => {
+      if (message.type() === 'error') console.warn(`Chromium: ${message.text()}`)
+    })
+    await page.goto(`${controller.url}${address}`)
+    await page.waitForFunction(
+      'document.querySelector("select[name=manifestDigest]")?.options.length > 0 || document.querySelector("#error").textContent !== ""',
+    )
+  }
+
+  test('joins the fleet, sends frames that decode, and swaps alpha when its site has less', async () => {
+    await openPage(`/agent?device=${DEVICE}&site=shop&source=clip&frameRate=2&backend=wasm`)
+    expect(await page.evaluate('globalThis.crossOriginIsolated')).toBe(true)
+    await page.click('button[type=submit]')
+    const working = await until('frames', ({ frames, phase }) => frames >= 3 && phase === 'applied')
+    expect(working).toMatchObject({
+      state: 'ready',
+      joulesPerFrame: { source: 'model:utilisation', scope: 'modelled' },
+    })
+
+    const frame = await fetch(`${controller.url}/api/v1/devices/${DEVICE}/slots/cam0/frame.png`)
+    expect(frame.status).toBe(200)
+    const { width, height } = await sharp(Buffer.from(await frame.arrayBuffer())).metadata()
+    expect(working.configurationId).toContain(`/${width}x${height}@`)
+
+    const before = alphaOf(working)
+    const isBefore = working.configurationId
+    await api('budgets/site:shop', {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ rateBps: 30_000 }),
+    })
+    const squeezed = await until(
+      'another configuration',
+      ({ configurationId, phase }) =>
+        configurationId !== undefined && configurationId !== isBefore && phase !== 'starting',
+    )
+    expect(alphaOf(squeezed)).toBeGreaterThan(before)
+    await until('frames at less', ({ frames }) => frames >= squeezed.frames + 3)
+    expect(await page.textContent('[data-figure=configuration]')).toContain('kodo/')
+    expect(await page.textContent('#error')).toBe('')
+  })
+
+  test('comes back after a reload as the same device, with the plan that it had', async () => {
+    const { configurationId } = (await viewDevice())!
+    await page.close()
+    await until('the loss', ({ state }) => state === 'offline' || state === 'lost')
+    await openPage('/agent?start=1')
+    const again = await until('frames', ({ state, frames }) => state === 'ready' && frames > 0)
+    // Alpha may differ: the brake goes by what the scene needs.
+    const shape = (id: string | undefined) => id?.replace(/\/a\d{3}\//, '/')
+    expect(shape(again.configurationId)).toBe(shape(configurationId))
+    await page.click('#stop')
+    await until('a goodbye', ({ state }) => state === 'offline')
+  })
+})
