@@ -1,5 +1,5 @@
 import { systemClock } from '@espalier/shared/clock'
-import { ConfigError, StoreError } from '@espalier/shared/errors'
+import { ConfigError } from '@espalier/shared/errors'
 import type { PowerModel } from '../meter/power-model.ts'
 import type { SystemFiles } from '../sensors/system-files.ts'
 import { discardSink } from '../sink/discard-sink.ts'
@@ -45,18 +45,15 @@ export const PAGE_POWER: PowerModel = isMobile
   ? { idleW: 1.2, fullW: 5, uncertainty: 1 }
   : { idleW: 8, fullW: 30, uncertainty: 1 }
 
-/** Of the device: the controller's budget of its own, or none. */
 export interface PageOptions {
   readonly device: string
   readonly password: string | undefined
   readonly sensors: PageSensors
 }
 
-const notFound = (path: string): StoreError =>
-  new StoreError(`Cannot read "${path}": a page has no such file`, {
-    cause: Object.assign(new Error('ENOENT'), { code: 'ENOENT' }),
-    retryable: false,
-  })
+/** As a system says of a file that is not there. */
+const notFound = (path: string): Error =>
+  Object.assign(new Error(`ENOENT: a page has no "${path}"`), { code: 'ENOENT' })
 
 /** A page is shown no system files. */
 const noFiles: SystemFiles = {

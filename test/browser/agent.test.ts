@@ -30,6 +30,19 @@ interface DeviceView {
   readonly joulesPerFrame?: { readonly source: string; readonly scope: string }
 }
 
+/** Runs in the page: the state that the agent keeps there. */
+async function readTwin(name: string): Promise<{ gen: number; slots: { ladder: unknown[] }[] }> {
+  const opened = <Value>(request: IDBRequest<Value>) =>
+    new Promise<Value>((resolve, reject) => {
+      request.onsuccess = () => resolve(request.result)
+      request.onerror = () => reject(request.error)
+    })
+  const database = await opened(indexedDB.open(name))
+  const file: Uint8Array = await opened(database.transaction('files').objectStore('files').get('state/twin.json'))
+  database.close()
+  return JSON.parse(new TextDecoder().decode(file))
+}
+
 describe.skipIf(chromium === undefined)('an agent in a browser', () => {
   let folder: string
   let controller: RunningController
@@ -125,15 +138,17 @@ describe.skipIf(chromium === undefined)('an agent in a browser', () => {
     expect(await page.textContent('#error')).toBe('')
   })
 
-  test('comes back after a reload as the same device, with the plan that it had', async () => {
-    const { configurationId } = (await viewDevice())!
+  test('remembers over a reload who it is and what it was told, and says goodbye', async () => {
+    const { reported } = await api<{ reported: { gen: number } }>(`devices/${DEVICE}`)
     await page.close()
     await until('the loss', ({ state }) => state === 'offline' || state === 'lost')
-    await openPage('/agent?start=1')
-    const again = await until('frames', ({ state, frames }) => state === 'ready' && frames > 0)
-    // Alpha may differ: the brake goes by what the scene needs.
-    const shape = (id: string | undefined) => id?.replace(/\/a\d{3}\//, '/')
-    expect(shape(again.configurationId)).toBe(shape(configurationId))
+    await openPage('/agent')
+    expect(await page.inputValue('input[name=device]')).toBe(DEVICE)
+    const twin = await page.evaluate(readTwin, `espalier-agent-${DEVICE}`)
+    expect(twin.gen).toBeGreaterThanOrEqual(reported.gen)
+    expect(twin.slots[0]?.ladder.length).toBeGreaterThan(0)
+    await page.click('button[type=submit]')
+    await until('frames', ({ state, frames }) => state === 'ready' && frames > 0)
     await page.click('#stop')
     await until('a goodbye', ({ state }) => state === 'offline')
   })

@@ -168,7 +168,7 @@ describe.skipIf(chromium === undefined)('a live picture', () => {
       const decoder = backend === 'webgpu' ? 'full' : 'light'
       const apart = [farthestLevels(await call('pixels', KEY), frames[2]!.decoded[decoder])]
       // In software a frame takes seconds.
-    for (const { stream, decoded } of frames.slice(3, backend === 'webgpu' ? 5 : undefined)) {
+      for (const { stream, decoded } of frames.slice(3, backend === 'webgpu' ? 4 : undefined)) {
         send(stream)
         await untilShown(KEY, ({ sequence: shown }) => shown === sequence - 1)
         apart.push(farthestLevels(await call('pixels', KEY), decoded[decoder]))

@@ -1,4 +1,4 @@
-import mqtt from 'mqtt/dist/mqtt.esm'
+import mqtt from 'mqtt'
 
 /** Of `mqtt`, built for browsers: it speaks over WebSockets there. */
 export const { connect, connectAsync } = mqtt
