@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { extname, resolve, sep } from 'node:path'
-import { launchChromium } from './chromium.ts'
+import { launchChromium } from '../../cli/bench/browser/chromium.ts'
 import type { Device } from './device.ts'
 
 export interface ChromiumDevice extends Device {

@@ -3,7 +3,7 @@ import {
   type LivePicture,
   type LiveStatus,
   mountLive,
-} from '../../../controller/web/live/mount-live.ts'
+} from '../../../../controller/web/live/mount-live.ts'
 
 /** What the test calls in the page. */
 const pictures = new Map<string, { canvas: HTMLCanvasElement; picture: LivePicture; statuses: LiveStatus[] }>()
@@ -27,11 +27,13 @@ const calls = {
     copy.drawImage(canvas, 0, 0)
     return { width, height, rgba: [...copy.getImageData(0, 0, width, height).data] }
   },
+  /** Out of sight, by the page's own layout. */
+  setHidden(key: string, isHidden: boolean): void {
+    pictures.get(key)!.canvas.style.display = isHidden ? 'none' : ''
+  },
   close(key: string): void {
     pictures.get(key)?.picture.close()
     pictures.delete(key)
   },
 }
-export type LivePageCalls = typeof calls
-
 Object.assign(globalThis, { espalierLive: calls })
