@@ -34,6 +34,18 @@ export const settings = {
     environment: 'ESPALIER_PORT',
     sentence: 'HTTP port; 0 takes any free one.',
   }),
+  tlsCertFile: setting({
+    type: text.optional(),
+    default: undefined,
+    environment: 'ESPALIER_TLS_CERT_FILE',
+    sentence: 'Certificate chain (PEM): API, page and uplink are then https, which browsers elsewhere need.',
+  }),
+  tlsKeyFile: setting({
+    type: text.optional(),
+    default: undefined,
+    environment: 'ESPALIER_TLS_KEY_FILE',
+    sentence: 'Private key (PEM) of the certificate.',
+  }),
   mqttHost: setting({
     type: text,
     default: '127.0.0.1',
@@ -163,6 +175,10 @@ export function loadConfig(from: {
 
 /** @throws {ConfigError} If the controller would listen beyond this machine without knowing who may speak. */
 export function checkConfig(config: ControllerConfig): ControllerConfig {
+  if ((config.tlsCertFile === undefined) !== (config.tlsKeyFile === undefined))
+    throw new ConfigError(
+      `Cannot serve https: found "${config.tlsCertFile === undefined ? 'tlsKeyFile' : 'tlsCertFile'}" alone, expected both "tlsCertFile" and "tlsKeyFile"`,
+    )
   const hosts = [config.host, ...(config.brokerUrl === undefined ? [config.mqttHost] : [])]
   const open = hosts.find((host) => !isLoopback(host))
   if (open !== undefined && config.devicePasswordsFile === undefined)

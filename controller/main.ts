@@ -8,6 +8,7 @@ import { requireSignature } from '@espalier/shared/signature/manifest-signature'
 import { signDocument } from '@espalier/shared/signature/signed-document'
 import type { Logger } from 'pino'
 import { buildApp } from './api/build-app.ts'
+import { readTls } from './api/read-tls.ts'
 import { CONTROLLER_USER, type EmbeddedBroker, startBroker } from './broker/embedded-broker.ts'
 import { type MqttLink, openMqttLink } from './broker/mqtt-link.ts'
 import { readPasswords } from './broker/passwords.ts'
@@ -139,6 +140,7 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
   closers.push(() => decoder.close())
   const app = await buildApp({
     host: config.host,
+    tls: readTls(config.tlsCertFile, config.tlsKeyFile),
     agentPage: {
       directory: config.agentPageDir,
       acceptMqtt: broker?.accept,

@@ -73,6 +73,8 @@ export async function startAgent(
   const { device, site, manifestDigest, frameRate } = settings
   const password = settings.password === '' ? undefined : settings.password
   const { log } = ears
+  if (!globalThis.isSecureContext)
+    throw new ConfigError('Cannot start in this page: found an insecure origin, expected https or this machine itself')
   await withLock(device, async () => {
     useFiles(
       await PageFiles.open(`espalier-agent-${device}`, (error: StoreError) =>

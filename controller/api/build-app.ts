@@ -34,6 +34,7 @@ import { KeyFrameRequests } from '../uplink/key-frame-requests.ts'
 import { streamEvents } from './event-stream.ts'
 import { formatMetrics } from './metrics.ts'
 import { findForeignOrigin } from './origin-check.ts'
+import type { Tls } from './read-tls.ts'
 import { type AgentPageOptions, addAgentOffer, addAgentPage, isOfAgentPage, MQTT_PATH } from './routes/agent-page.ts'
 import { addFamilyRoutes } from './routes/families.ts'
 import { addLiveRoutes } from './routes/live.ts'
@@ -66,6 +67,8 @@ export interface AppOptions extends ViewSources {
   readonly events: EventBus
   readonly link: () => Pick<MqttLink, 'sendCommand' | 'isConnected'>
   readonly agentPage: AgentPageOptions
+  /** Undefined: plain http. */
+  readonly tls: Tls | undefined
   readonly log: Logger
 }
 
@@ -113,7 +116,11 @@ function sendError(error: FastifyError | Error, request: FastifyRequest, reply: 
 /** Build the HTTP side: API, page, uplink. Nothing listens yet. */
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const loggerInstance: FastifyBaseLogger = options.log.child({ part: 'api' }, { level: 'warn' })
-  const app: FastifyInstance = Fastify({ loggerInstance, bodyLimit: 64 * 1024, forceCloseConnections: true })
+  const settings = { loggerInstance, bodyLimit: 64 * 1024, forceCloseConnections: true }
+  // The same routes on either kind of server, which differ in their type alone.
+  const app = (
+    options.tls === undefined ? Fastify(settings) : Fastify({ ...settings, https: { ...options.tls } })
+  ) as FastifyInstance
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   app.setErrorHandler(sendError)
