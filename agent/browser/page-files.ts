@@ -80,8 +80,9 @@ export class PageFiles {
   }
 
   /** Resolves when everything is in the database. */
-  async settled(): Promise<void> {
+  async close(): Promise<void> {
     await this.#writing
+    this.#database.close()
   }
 
   #change(change: Change): void {

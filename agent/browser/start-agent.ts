@@ -1,4 +1,5 @@
 import { ConfigError, type StoreError } from '@espalier/shared/errors'
+import { type BackendChoice, choosePageBackend, pageThreads } from '@espalier/shared/runtime/page-backend'
 import { loadConfig } from '../config.ts'
 import type { Log } from '../log.ts'
 import { runAgent } from '../main.ts'
@@ -17,7 +18,7 @@ export interface PageSettings {
   readonly password: string
   readonly source: 'camera-environment' | 'camera-user' | 'clip'
   readonly frameRate: number
-  readonly backend: 'auto' | 'webgpu' | 'wasm'
+  readonly backend: BackendChoice
   /** Digest of the version. */
   readonly manifestDigest: string
 }
@@ -27,24 +28,6 @@ export interface AgentEars {
   readonly log: Log
   /** What was found out before anything ran. */
   readonly onSurroundings: (found: { backend: string; threads: number; battery: string; pressure: string }) => void
-}
-
-/** As of the live picture: WebGPU on real hardware, else WASM. */
-async function chooseBackend(wanted: PageSettings['backend']): Promise<{ backend: 'webgpu' | 'wasm'; why: string }> {
-  if (wanted === 'wasm') return { backend: 'wasm', why: 'WASM, as chosen' }
-  const adapter = await (navigator as { gpu?: GPU }).gpu?.requestAdapter()
-  if (!adapter) return { backend: 'wasm', why: 'WASM: this browser gives no WebGPU adapter' }
-  const { vendor, architecture, description } = adapter.info
-  const name = [vendor, architecture, description].filter(Boolean).join(' ')
-  const isSoftware = /swiftshader|llvmpipe|lavapipe|basic render/i.test(name)
-  if (isSoftware && wanted === 'auto') return { backend: 'wasm', why: `WASM: the WebGPU adapter (${name}) is software` }
-  return { backend: 'webgpu', why: `WebGPU on ${name}` }
-}
-
-/** Threads need memory that is shared, which only an isolated page has; half of the cores are left to the page. */
-function threadsFor(backend: 'webgpu' | 'wasm'): number {
-  if (backend === 'webgpu' || !globalThis.crossOriginIsolated) return 1
-  return Math.max(1, Math.min(4, navigator.hardwareConcurrency >> 1))
 }
 
 /** One agent for one name in one browser: two would take each other's place at the broker for ever. */
@@ -76,16 +59,18 @@ export async function startAgent(
   if (!globalThis.isSecureContext)
     throw new ConfigError('Cannot start in this page: found an insecure origin, expected https or this machine itself')
   await withLock(device, async () => {
-    useFiles(
-      await PageFiles.open(`espalier-agent-${device}`, (error: StoreError) =>
-        log.error({ reason: error.message }, 'state not kept'),
-      ),
+    const files = await PageFiles.open(`espalier-agent-${device}`, (error: StoreError) =>
+      log.error({ reason: error.message }, 'state not kept'),
     )
+    useFiles(files)
+    // Or the browser may throw the state away when its disk fills up.
+    void navigator.storage.persist()
     const sensors = new PageSensors()
     await sensors.open()
-    const { backend, why } = await chooseBackend(settings.backend)
-    const threads = threadsFor(backend)
-    ears.onSurroundings({ backend: why, threads, ...sensors.describe() })
+    const { backend, reason } = await choosePageBackend(settings.backend)
+    const threads = backend === 'wasm' ? pageThreads() : 1
+    const runsOn = backend === 'webgpu' ? `WebGPU, ${reason}` : `WASM: ${reason}`
+    ears.onSurroundings({ backend: runsOn, threads, ...sensors.describe() })
     const task = offer.families.find((family) => family.manifestDigest === manifestDigest)?.task
     const source =
       settings.source === 'clip'
@@ -100,7 +85,7 @@ export async function startAgent(
           labels: {
             browser: describeBrowser(),
             threads: globalThis.crossOriginIsolated ? 'isolated' : 'not isolated: one thread',
-            webgpu: why.slice(0, 255),
+            backend: runsOn.slice(0, 255),
           },
           dataDir: 'state',
           mqttUrl: offer.mqttUrl ?? new URL('/mqtt', location.href.replace(/^http/, 'ws')).href,
@@ -124,6 +109,7 @@ export async function startAgent(
     } finally {
       letSleep()
       sensors.close()
+      await files.close()
     }
   })
 }

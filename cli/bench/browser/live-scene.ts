@@ -10,6 +10,7 @@ import { openFamily } from '@espalier/shared/manifest/open-family'
 import { type Birth, birthSchema } from '@espalier/shared/messages/device'
 import { formatMessage } from '@espalier/shared/messages/envelope'
 import { encodeUplinkFrame } from '@espalier/shared/messages/uplink'
+import type { BackendChoice } from '@espalier/shared/runtime/page-backend'
 import { connectAsync } from 'mqtt'
 import { pino } from 'pino'
 import type { Page } from 'playwright-core'
@@ -27,8 +28,6 @@ const SLOT = 'cam0'
 export const LIVE_KEY = `${DEVICE}/${SLOT}`
 /** WebGPU in software takes seconds for its first frame. */
 const LONGEST_WAIT_MS = 60_000
-
-export type BackendChoice = 'auto' | 'webgpu' | 'wasm'
 
 /** As `LiveStatus` of controller/web/live. */
 export interface ShownStatus {

@@ -5,6 +5,7 @@ import { Weights } from '@espalier/shared/codec/weights'
 import { ConfigError } from '@espalier/shared/errors'
 import { openCodecFamily } from '@espalier/shared/manifest/narrow-family'
 import type { CodecFamily, FamilySource } from '@espalier/shared/manifest/open-family'
+import { pageThreads } from '@espalier/shared/runtime/page-backend'
 import type { DrawPass } from './draw-pass.ts'
 import { toFloatPicture } from './float-picture.ts'
 
@@ -28,11 +29,6 @@ export interface LiveDecoder {
     canvas: OffscreenCanvas,
   ): Promise<DecodedFrame>
   close(): Promise<void>
-}
-
-/** Threads help where nothing else wants the cores; a page has the half of them at most. */
-function threadsHere(): number {
-  return globalThis.crossOriginIsolated ? Math.max(1, Math.min(4, navigator.hardwareConcurrency >> 1)) : 1
 }
 
 function readAhead(
@@ -126,6 +122,6 @@ export async function openLiveDecoder(source: FamilySource, backend: 'webgpu' | 
   if (!globalThis.isSecureContext)
     throw new ConfigError('Cannot decode in this page: found an insecure origin, expected https or this machine itself')
   const family = await openCodecFamily(source)
-  const codec = await openCodec(family, { backend: 'wasm', threads: threadsHere() })
+  const codec = await openCodec(family, { backend: 'wasm', threads: pageThreads() })
   return backend === 'webgpu' ? openOnGpu(family, codec) : openOnWasm(codec)
 }

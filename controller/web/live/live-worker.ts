@@ -1,5 +1,5 @@
 import type { FamilySource } from '@espalier/shared/manifest/open-family'
-import { type ChosenBackend, chooseBackend } from './choose-backend.ts'
+import { choosePageBackend, type PageBackend } from '@espalier/shared/runtime/page-backend'
 import { type LiveDecoder, openLiveDecoder } from './live-decoder.ts'
 import { LivePlayer } from './live-player.ts'
 import type { LiveReply, LiveRequest, LiveStatus } from './status.ts'
@@ -9,7 +9,7 @@ import type { LiveReply, LiveRequest, LiveStatus } from './status.ts'
 const players = new Map<number, LivePlayer>()
 /** By address of the family. */
 const decoders = new Map<string, Promise<LiveDecoder>>()
-let choosing: Promise<ChosenBackend> | undefined
+let choosing: Promise<PageBackend> | undefined
 
 function familySource(folder: string): FamilySource {
   return async (name) => {
@@ -19,7 +19,7 @@ function familySource(folder: string): FamilySource {
   }
 }
 
-function openDecoder(folder: string, { backend }: ChosenBackend): Promise<LiveDecoder> {
+function openDecoder(folder: string, { backend }: PageBackend): Promise<LiveDecoder> {
   const known = decoders.get(folder)
   if (known !== undefined) return known
   const opening = openLiveDecoder(familySource(folder), backend)
@@ -46,7 +46,7 @@ async function run(): Promise<void> {
 
 function mount(request: Extract<LiveRequest, { kind: 'mount' }>): void {
   const { id, canvas, device, slot, origin, backend } = request
-  choosing ??= chooseBackend(backend)
+  choosing ??= choosePageBackend(backend)
   const chosen = choosing
   players.set(
     id,

@@ -1,6 +1,7 @@
-import type { BackendChoice, LiveReply, LiveRequest, LiveStatus } from './status.ts'
+import type { BackendChoice } from '@espalier/shared/runtime/page-backend'
+import type { LiveReply, LiveRequest, LiveStatus } from './status.ts'
 
-export type { BackendChoice, LiveStatus } from './status.ts'
+export type { LiveStatus } from './status.ts'
 
 export interface LiveOptions {
   readonly device: string

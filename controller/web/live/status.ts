@@ -1,3 +1,5 @@
+import type { BackendChoice } from '@espalier/shared/runtime/page-backend'
+
 /** What a live picture does now. */
 export interface LiveStatus {
   /** `connecting`: no socket yet, or again; `waiting`: no frame that can be shown; `live`; `failed`: see `reason`. */
@@ -27,9 +29,6 @@ export interface LiveStatus {
    */
   readonly captureToPictureMs?: number
 }
-
-/** Which runtime decodes; `auto` takes WebGPU on real hardware, else WASM. */
-export type BackendChoice = 'auto' | 'webgpu' | 'wasm'
 
 /** Page to worker. */
 export type LiveRequest =

@@ -1,9 +1,5 @@
-import {
-  type BackendChoice,
-  type LivePicture,
-  type LiveStatus,
-  mountLive,
-} from '../../../../controller/web/live/mount-live.ts'
+import type { BackendChoice } from '@espalier/shared/runtime/page-backend'
+import { type LivePicture, type LiveStatus, mountLive } from '../../../../controller/web/live/mount-live.ts'
 
 /** What the test calls in the page. */
 const pictures = new Map<string, { canvas: HTMLCanvasElement; picture: LivePicture; statuses: LiveStatus[] }>()
