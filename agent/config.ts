@@ -8,7 +8,8 @@ import { COUNTRIES } from './meter/carbon.ts'
 import { plugSchema } from './sensors/plug.ts'
 
 const sourceSchema = z.strictObject({
-  kind: z.enum(['images', 'video']),
+  /** `camera` is for a browser's agent. */
+  kind: z.enum(['images', 'video', 'camera']),
   path: z.string().min(1),
   /** Frames per second. */
   frameRate: z.number().positive().max(240).default(5),

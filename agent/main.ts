@@ -1,7 +1,5 @@
-import { randomBytes } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Clock, systemClock } from '@espalier/shared/clock'
 import { describeError } from '@espalier/shared/errors'
 import type { SlotId } from '@espalier/shared/ids'
 import { type Family, openFamily } from '@espalier/shared/manifest/open-family'
@@ -25,22 +23,20 @@ import type { EnergyCounter } from './meter/energy-counter.ts'
 import { Meter } from './meter/meter.ts'
 import { openCounter } from './meter/open-counter.ts'
 import { defaultPowerModel } from './meter/power-model.ts'
-import { readBoard, readDeviceCpuSeconds, readOwnCpuSeconds, readRssBytes } from './meter/read-machine.ts'
 import { type Choice, findSensors } from './sensors/find-sensors.ts'
 import { MachineWatch } from './sensors/machine-watch.ts'
 import { openPlug, type Plug } from './sensors/plug.ts'
-import { type CommandRunner, commandsOf, runCommand } from './sensors/run-command.ts'
-import { type SystemFiles, systemFiles } from './sensors/system-files.ts'
-import { openSink } from './sink/open-sink.ts'
+import { commandsOf } from './sensors/run-command.ts'
 import { defaultPlan } from './slot/default-plan.ts'
 import { findRefusal } from './slot/find-refusal.ts'
 import { Slot } from './slot/slot.ts'
-import { openSource } from './source/open-source.ts'
 import { Spool } from './spool/spool.ts'
-import { WORKER_PATH, WorkerSupervisor } from './supervisor/worker-supervisor.ts'
+import { WorkerSupervisor } from './supervisor/worker-supervisor.ts'
+import type { AgentSurroundings } from './surroundings.ts'
+import { thisMachine } from './this-machine.ts'
 import { countBoot } from './time/boot-counter.ts'
 import { ClockWatch } from './time/clock-watch.ts'
-import { readMachineBoot, readUptimeMs } from './time/time-mark.ts'
+import { readMachineBoot } from './time/time-mark.ts'
 import { writeAtomically } from './twin/atomic-file.ts'
 import { type DesiredSlot, Twin } from './twin/twin.ts'
 
@@ -51,34 +47,6 @@ const METER_EVERY_MS = 1000
 /** A frame may take this many of its intervals, and never less than the floor, before its worker counts as hung. */
 const HUNG_AFTER_INTERVALS = 20
 const MIN_FRAME_DEADLINE_MS = 15_000
-
-/** What the agent takes from its machine; a test hands in others. */
-export interface AgentSurroundings {
-  readonly clock: Clock
-  /** In [0, 1). */
-  readonly random: () => number
-  readonly files: SystemFiles
-  readonly workerPath: string
-  /** CPU seconds of this process. */
-  readonly readOwnCpuSeconds: () => number
-  readonly readDeviceCpuSeconds: () => number
-  readonly readRssBytes: () => number
-  readonly runCommand: CommandRunner
-  /** Since the machine was started. */
-  readonly readUptimeMs: () => number
-}
-
-const thisMachine: AgentSurroundings = {
-  clock: systemClock,
-  random: Math.random,
-  files: systemFiles,
-  workerPath: WORKER_PATH,
-  readOwnCpuSeconds,
-  readDeviceCpuSeconds,
-  readRssBytes,
-  runCommand,
-  readUptimeMs,
-}
 
 interface SlotParts {
   readonly slot: Slot
@@ -123,7 +91,7 @@ class Agent {
     this.#twin = new Twin(config.dataDir, (error) => log.error({ reason: error.message }, 'desired state lost'))
     const { clock, files } = around
     const { root } = config.sensors
-    const boot = randomBytes(8).toString('hex')
+    const boot = around.makeBootId()
     const { bootNumber, knownWallMs } = countBoot(config.dataDir, clock.wallMs(), {
       onError: (error) => log.error({ reason: describeError(error) }, 'boot not counted'),
     })
@@ -244,7 +212,7 @@ class Agent {
   async #open(): Promise<void> {
     const { clock, random, files, runCommand: ownCommands } = this.#around
     const { root, pmic, plug, sampleHz, maxCpuShare } = this.#config.sensors
-    const board = readBoard(root)
+    const board = this.#around.readBoard(root)
     this.#deviceCpuAtStart = this.#around.readDeviceCpuSeconds()
     const surroundings = { root, files, run: commandsOf(files, root, ownCommands) }
     this.#machine = new MachineWatch(surroundings)
@@ -273,22 +241,24 @@ class Agent {
     const { familyKey } = this.#config
     const family = await openFamily(familyDir, familyKey === undefined ? undefined : requireSignature(familyKey))
     const { manifest } = family
+    const { openSource, openSink, backend } = this.#around
     const stream = await openSource(config.source)
     const onEvent = (event: DeviceEvent): void => this.#outbox.sendEvent(event)
     const supervisor = new WorkerSupervisor({
       workerPath: this.#around.workerPath,
       familyDir,
+      backend,
       threads,
       frameDeadlineMs: Math.max(MIN_FRAME_DEADLINE_MS, (HUNG_AFTER_INTERVALS * 1000) / config.source.frameRate),
       onDeath: (reason) => onEvent({ kind: 'worker-died', slot: config.slot, message: reason.slice(0, 1000) }),
     })
     const desired = this.#twin.state.slots.find(({ slot }) => slot === config.slot)
-    const refusal = desired && findRefusal(configurationsOf(desired), { manifest, threads })
+    const refusal = desired && findRefusal(configurationsOf(desired), { manifest, backend, threads })
     const slot = new Slot({
       config,
       manifest,
       // A variant that gives wrong answers is found when it is opened: until then the default runs.
-      plan: defaultPlan(manifest, stream, { frameRate: config.source.frameRate, threads }),
+      plan: defaultPlan(manifest, stream, { frameRate: config.source.frameRate, backend, threads }),
       stream,
       reopen: () => openSource(config.source),
       sink: await openSink(config.sink, {
@@ -323,7 +293,7 @@ class Agent {
     )
     if (speeds === undefined) return
     const { device, site, labels, threads } = this.#config
-    const { deviceClass, ...board } = readBoard(this.#config.sensors.root)
+    const { deviceClass, ...board } = this.#around.readBoard(this.#config.sensors.root)
     this.#birth = {
       device,
       site,
@@ -340,7 +310,7 @@ class Agent {
         family: family.manifest.family,
         manifestDigest: family.manifestDigest,
         source: { kind: slot.config.source.kind, ...slot.size, frameRate: slot.config.source.frameRate },
-        backends: [{ backend: 'wasm', threads }],
+        backends: [{ backend: this.#around.backend, threads }],
         macsPerSecond: speeds[i]!.macsPerSecond,
         weight: slot.config.weight,
         ...(slot.config.minPsnrDb === undefined ? {} : { minPsnrDb: slot.config.minPsnrDb }),
@@ -367,6 +337,8 @@ class Agent {
 
   #state(): State {
     if (this.#birth === undefined) return { state: 'init' }
+    const asleep = this.#around.sleepReason?.()
+    if (asleep !== undefined) return { state: 'sleeping', reason: asleep.slice(0, 500) }
     const slots = this.#reported().slots.filter(({ phase }) => phase === 'failed' || phase === 'starting')
     if (slots.length === 0) return { state: 'ready' }
     const reason = slots.map(({ slot, phase, reason: why }) => `${slot}: ${phase}${why ? `, ${why}` : ''}`).join('; ')
@@ -390,6 +362,7 @@ class Agent {
         const slots = new Map([...this.#parts].map(([id, { slot }]) => [id, slot]))
         this.#steering.step(this.#link.isConnected, slots)
         void this.#clockWatch.refresh()
+        this.#show()
       }
       const { monthBytes } = this.#ledger.view()
       const { telemetryIntervalS } = this.#twin.state
@@ -401,6 +374,15 @@ class Agent {
       }
       if (this.#link.isConnected) await this.#tellChanges().catch((error: unknown) => this.#logLost(error))
     }
+  }
+
+  #show(): void {
+    this.#around.onView?.({
+      isConnected: this.#link.isConnected,
+      state: this.#state(),
+      reported: this.#reported(),
+      telemetry: this.#telemetry(),
+    })
   }
 
   async #tellChanges(): Promise<void> {
@@ -446,9 +428,10 @@ class Agent {
     const baseline = meter.idle.current
     const ledger = this.#ledger.view()
     const { monthlyBytes } = this.#config
+    const { amendMachine = (state) => state } = this.#around
     return {
       energy: meter.telemetry(),
-      ...(this.#machine?.state === undefined ? {} : { machine: this.#machine.state }),
+      ...(this.#machine?.state === undefined ? {} : { machine: amendMachine(this.#machine.state) }),
       carbon: { ...carbon, grams: gramsOfCarbon(meter.mark().joules, carbon) },
       ...(baseline === undefined
         ? {}
@@ -482,7 +465,9 @@ class Agent {
   #refusalOf(slot: SlotId, ladder: readonly Rung[]): string | undefined {
     const family = this.#parts.get(slot)?.family
     if (family === undefined) return 'this device has no such slot'
-    return findRefusal(configurationsOf({ ladder }), { manifest: family.manifest, threads: this.#config.threads })
+    const { manifest } = family
+    const { backend } = this.#around
+    return findRefusal(configurationsOf({ ladder }), { manifest, backend, threads: this.#config.threads })
   }
 
   #receiveDesired(desired: Desired): void {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { ConfigError, describeError } from '@espalier/shared/errors'
 import { publicKeySchema } from '@espalier/shared/signature/signed-document'
 import { z } from 'zod'
@@ -16,6 +17,10 @@ interface Setting<Value> {
 const setting = <Value>(s: Setting<Value>): Setting<Value> => s
 const port = z.coerce.number().int().min(0).max(65535)
 const text = z.string().min(1)
+/** Built beside this package; this file runs from its folder and from `dist/`. */
+const AGENT_PAGE = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? '../agent/dist/page' : '../../agent/dist/page', import.meta.url),
+)
 
 /** Every setting of the controller. The loader, `--help` and docs/controller.md follow this table. */
 export const settings = {
@@ -30,6 +35,18 @@ export const settings = {
     default: 8080,
     environment: 'ESPALIER_PORT',
     sentence: 'HTTP port; 0 takes any free one.',
+  }),
+  tlsCertFile: setting({
+    type: text.optional(),
+    default: undefined,
+    environment: 'ESPALIER_TLS_CERT_FILE',
+    sentence: 'Certificate chain (PEM): API, page and uplink are then https, which browsers elsewhere need.',
+  }),
+  tlsKeyFile: setting({
+    type: text.optional(),
+    default: undefined,
+    environment: 'ESPALIER_TLS_KEY_FILE',
+    sentence: 'Private key (PEM) of the certificate.',
   }),
   mqttHost: setting({
     type: text,
@@ -48,6 +65,19 @@ export const settings = {
     default: undefined,
     environment: 'ESPALIER_BROKER_URL',
     sentence: 'Another MQTT broker, e.g. mqtt://user:password@broker:1883; then none is embedded.',
+  }),
+  brokerWebSocketUrl: setting({
+    type: z.url({ protocol: /^wss?$/ }).optional(),
+    default: undefined,
+    environment: 'ESPALIER_BROKER_WEB_SOCKET_URL',
+    sentence:
+      'Where agents in browsers reach another broker, e.g. wss://broker:8084/mqtt; absent: at /mqtt of this one.',
+  }),
+  agentPageDir: setting({
+    type: text,
+    default: AGENT_PAGE,
+    environment: 'ESPALIER_AGENT_PAGE_DIR',
+    sentence: 'Folder of the built page that makes a browser an agent.',
   }),
   dataDir: setting({
     type: text,
@@ -178,6 +208,10 @@ export function loadConfig(from: {
 
 /** @throws {ConfigError} If the controller would listen beyond this machine without knowing who may speak. */
 export function checkConfig(config: ControllerConfig): ControllerConfig {
+  if ((config.tlsCertFile === undefined) !== (config.tlsKeyFile === undefined))
+    throw new ConfigError(
+      `Cannot serve https: found "${config.tlsCertFile === undefined ? 'tlsKeyFile' : 'tlsCertFile'}" alone, expected both "tlsCertFile" and "tlsKeyFile"`,
+    )
   const hosts = [config.host, ...(config.brokerUrl === undefined ? [config.mqttHost] : [])]
   const open = hosts.find((host) => !isLoopback(host))
   if (open !== undefined && config.devicePasswordsFile === undefined)

@@ -10,6 +10,7 @@ import type { Logger } from 'pino'
 import { createAlerts } from './alert/alerts.ts'
 import { createSend, findTargetRefusal } from './alert/send-alert.ts'
 import { buildApp } from './api/build-app.ts'
+import { readTls } from './api/read-tls.ts'
 import { CONTROLLER_USER, type EmbeddedBroker, startBroker } from './broker/embedded-broker.ts'
 import { type MqttLink, openMqttLink } from './broker/mqtt-link.ts'
 import { readPasswords } from './broker/passwords.ts'
@@ -185,6 +186,13 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
   closers.push(() => decoder.close())
   const app = await buildApp({
     host: config.host,
+    tls: readTls(config.tlsCertFile, config.tlsKeyFile),
+    agentPage: {
+      directory: config.agentPageDir,
+      acceptMqtt: broker?.accept,
+      mqttUrl: config.brokerWebSocketUrl,
+      isPasswordNeeded: passwords !== undefined,
+    },
     passwords,
     store,
     streams,

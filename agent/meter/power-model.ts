@@ -14,6 +14,12 @@ export interface Board {
   readonly cores: number
 }
 
+export interface BoardDescription extends Board {
+  readonly memoryBytes: number
+  /** Devices of one class share cards. */
+  readonly deviceClass: string
+}
+
 /** Published idle and CPU-stress figures, Pi at the 5 V input, Jetson at the module's; the middle where sources differ. */
 const BY_MODEL: ReadonlyArray<readonly [RegExp, idleW: number, fullW: number]> = [
   [/Raspberry Pi Zero 2/, 0.6, 2.5],

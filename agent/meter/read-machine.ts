@@ -1,13 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { arch, cpus, platform, totalmem } from 'node:os'
 import { join } from 'node:path'
-import type { Board } from './power-model.ts'
-
-export interface BoardDescription extends Board {
-  readonly memoryBytes: number
-  /** Devices of one class share cards. */
-  readonly deviceClass: string
-}
+import type { BoardDescription } from './power-model.ts'
 
 /** What this machine is. @param root Prefix of system paths, `/` on a real device. */
 export function readBoard(root: string): BoardDescription {

@@ -1,28 +1,12 @@
-import type { Clock } from '@espalier/shared/clock'
 import { ConfigError } from '@espalier/shared/errors'
-import type { SlotId } from '@espalier/shared/ids'
 import type { Task } from '@espalier/shared/manifest/manifest'
-import type { DeviceEvent } from '@espalier/shared/messages/device'
 import type { SinkConfig } from '../config.ts'
 import { discardSink } from './discard-sink.ts'
 import { openEventsSink } from './events-sink.ts'
 import { openFolderSink } from './folder-sink.ts'
 import { openLinesSink } from './lines-sink.ts'
-import type { Sink } from './sink.ts'
+import type { Sink, SinkPlace } from './sink.ts'
 import { openUplinkSink } from './uplink-sink.ts'
-
-export interface SinkPlace {
-  /** Of the slot's family: what there is to send. */
-  readonly task: Task
-  readonly controllerUrl: string
-  readonly device: string
-  readonly slot: SlotId
-  readonly random: () => number
-  readonly clock: Clock
-  readonly onEvent: (event: DeviceEvent) => void
-  /** Bytes that went to the uplink. */
-  readonly onSent?: (bytes: number) => void
-}
 
 const SINKS_OF: Readonly<Record<Task, readonly SinkConfig['kind'][]>> = {
   'image-codec': ['uplink', 'folder', 'discard'],

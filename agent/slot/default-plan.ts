@@ -1,6 +1,7 @@
 import type { Configuration } from '@espalier/shared/configuration'
 import { inputSize } from '@espalier/shared/manifest/classifier-manifest'
 import type { Manifest } from '@espalier/shared/manifest/manifest'
+import type { Backend } from '@espalier/shared/runtime/session'
 import type { Plan } from '../governor/governor.ts'
 import type { PictureStream } from '../source/source.ts'
 
@@ -14,7 +15,7 @@ const MIDDLE_ALPHA = 128
 export function defaultPlan(
   manifest: Manifest,
   stream: Pick<PictureStream, 'width' | 'height'>,
-  { frameRate, threads }: { frameRate: number; threads: number },
+  { frameRate, backend = 'wasm', threads }: { frameRate: number; backend?: Backend; threads: number },
 ): Plan {
   const { width, height } = manifest.task === 'classification' ? inputSize(manifest.input) : stream
   const configuration: Configuration = {
@@ -22,7 +23,7 @@ export function defaultPlan(
     variant: manifest.variants[0]!.id,
     alpha255: manifest.task === 'classification' ? 0 : MIDDLE_ALPHA,
     mode: 'merged',
-    backend: 'wasm',
+    backend,
     threads,
     width,
     height,

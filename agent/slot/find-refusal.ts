@@ -1,6 +1,7 @@
 import type { Configuration } from '@espalier/shared/configuration'
 import { type ClassifierManifest, inputSize } from '@espalier/shared/manifest/classifier-manifest'
 import type { Manifest } from '@espalier/shared/manifest/manifest'
+import type { Backend } from '@espalier/shared/runtime/session'
 
 /** A classifier takes one size and knows no alpha. */
 function classifierRefusal(
@@ -17,7 +18,11 @@ function classifierRefusal(
 /** Why this device cannot run a ladder, as a sentence for the controller; undefined if it can run all of it. */
 export function findRefusal(
   configurations: readonly Configuration[],
-  { manifest, threads }: { readonly manifest: Manifest; readonly threads: number },
+  {
+    manifest,
+    backend: own = 'wasm',
+    threads,
+  }: { readonly manifest: Manifest; readonly backend?: Backend; readonly threads: number },
 ): string | undefined {
   for (const configuration of configurations) {
     const { family, variant, mode, backend, threads: wanted } = configuration
@@ -25,8 +30,8 @@ export function findRefusal(
     if (manifest.variants.every(({ id }) => id !== variant))
       return `found variant "${variant}", "${family}" has ${manifest.variants.map(({ id }) => `"${id}"`).join(', ')}`
     if (mode !== 'merged') return `found mode "${mode}", this device runs "merged"`
-    if (backend !== 'wasm' || wanted !== threads)
-      return `found backend ${backend} with ${wanted} threads, this device runs wasm with ${threads}`
+    if (backend !== own || wanted !== threads)
+      return `found backend ${backend} with ${wanted} threads, this device runs ${own} with ${threads}`
     const refusal = manifest.task === 'classification' ? classifierRefusal(configuration, manifest) : undefined
     if (refusal !== undefined) return refusal
   }

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { ConfigError } from '@espalier/shared/errors'
 import type { Command } from 'commander'
 import { benchAgent } from '../bench/agent.ts'
+import { benchBrowser } from '../bench/browser.ts'
 import { atMost, type Findings } from '../bench/checks.ts'
 import { benchCodec } from '../bench/codec.ts'
 import { benchForge } from '../bench/forge.ts'
@@ -38,6 +39,8 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   async agent() {
     return benchAgent({ clip: join(MODELS_DIR, 'clip'), familyDir: DEFAULT_FAMILY_DIR })
   },
+
+  browser: () => benchBrowser(DEFAULT_FAMILY_DIR, join(MODELS_DIR, 'clip')),
 
   async codec() {
     const kodak = join(DATA_DIR, 'kodak')

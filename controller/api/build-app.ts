@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { readHeader } from '@espalier/shared/codec/container'
 import { describeError, EspalierError, IntegrityError, MessageError, StoreError } from '@espalier/shared/errors'
-import { type DeviceId, deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
+import { deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
 import fastifyStatic from '@fastify/static'
 import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
@@ -31,15 +31,21 @@ import type { DeviceRecord, Fleet } from '../ingest/fleet.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { Planner } from '../planner/planner.ts'
 import type { Decoder } from '../uplink/decoder.ts'
+import { KeyFrameRequests } from '../uplink/key-frame-requests.ts'
 import { actorOf } from './actor.ts'
 import { ApiError, notFound } from './api-error.ts'
 import { streamEvents } from './event-stream.ts'
 import { formatMetrics } from './metrics.ts'
 import { findForeignOrigin } from './origin-check.ts'
+import type { Tls } from './read-tls.ts'
+import { type AgentPageOptions, addAgentOffer, addAgentPage, isOfAgentPage, MQTT_PATH } from './routes/agent-page.ts'
 import { type AlertRouteOptions, addAlertRoutes } from './routes/alerts.ts'
 import { addAuditRoutes } from './routes/audit.ts'
+import { addFamilyRoutes } from './routes/families.ts'
 import { addFamilyVersionRoutes, type FamilyVersionRouteOptions } from './routes/family-versions.ts'
+import { addLiveRoutes } from './routes/live.ts'
 import { addRolloutRoutes, type RolloutRouteOptions } from './routes/rollouts.ts'
+
 import {
   budgetBodySchema,
   budgetKeySchema,
@@ -72,14 +78,15 @@ export interface AppOptions
   readonly decoder: Decoder
   readonly events: EventBus
   readonly link: () => Pick<MqttLink, 'sendCommand' | 'isConnected'>
+  readonly agentPage: AgentPageOptions
+  /** Undefined: plain http. */
+  readonly tls: Tls | undefined
   readonly log: Logger
 }
 
 /** Larger uplink messages are refused: a frame is a fraction of this. */
 const MAX_FRAME_BYTES = 4 * 1024 * 1024
 const HISTORY = 20
-/** A device that was asked answers with its next frame: asking faster than this only repeats it. */
-const KEY_FRAME_REQUEST_EVERY_MS = 2000
 // The folder lies beside package.json; this file runs from `api/` and from `dist/api/`.
 const WEB = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../web' : '../../web', import.meta.url))
 
@@ -104,7 +111,11 @@ function sendError(error: FastifyError | Error, request: FastifyRequest, reply: 
 /** Build the HTTP side: API, page, uplink. Nothing listens yet. */
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const loggerInstance: FastifyBaseLogger = options.log.child({ part: 'api' }, { level: 'warn' })
-  const app: FastifyInstance = Fastify({ loggerInstance, bodyLimit: 64 * 1024, forceCloseConnections: true })
+  const settings = { loggerInstance, bodyLimit: 64 * 1024, forceCloseConnections: true }
+  // The same routes on either kind of server, which differ in their type alone.
+  const app = (
+    options.tls === undefined ? Fastify(settings) : Fastify({ ...settings, https: { ...options.tls } })
+  ) as FastifyInstance
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   app.setErrorHandler(sendError)
@@ -128,15 +139,27 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(fastifyWebsocket, { options: { maxPayload: MAX_FRAME_BYTES } })
   await app.register(fastifyStatic, { root: WEB, cacheControl: false })
   await app.register(async (api) => addRoutes(api, options), { prefix: '/api/v1' })
+  await app.register(async (scope) => addAgentPage(scope, options.agentPage))
   return app
+}
+
+/** A page cannot set headers of a WebSocket: there, a second subprotocol `basic.<base64url of name:password>` says it. */
+function credentialsOf({ headers }: FastifyRequest): ReturnType<typeof parseBasic> {
+  const inProtocol = /(?:^|,)\s*basic\.([A-Za-z0-9_-]+)/.exec(headers['sec-websocket-protocol'] ?? '')?.[1]
+  return parseBasic(
+    inProtocol === undefined ? headers.authorization : `Basic ${inProtocol.replaceAll('-', '+').replaceAll('_', '/')}`,
+  )
 }
 
 /** Beyond loopback a device proves who it is on its uplink, and the operator everywhere else. */
 function checkCredentials(request: FastifyRequest, reply: FastifyReply, { passwords, host }: AppOptions): void {
   if (passwords === undefined || request.url === '/api/v1/health') return
-  const given = parseBasic(request.headers.authorization)
+  // Over MQTT, whatever carries it, the broker asks who it is.
+  if (request.url === MQTT_PATH) return
+  const given = credentialsOf(request)
   const uplink = /^\/api\/v1\/uplink\/([^/]+)\//.exec(request.url)
   if (uplink === null && isLoopback(host)) return
+  if (isOfAgentPage(request.url) && given !== undefined && passwords.matches(given.name, given.password)) return
   const expected = uplink === null ? OPERATOR : uplink[1]!
   const isExpected = given !== undefined && (uplink === null ? isOperator(given.name) : given.name === expected)
   if (isExpected && passwords.matches(given.name, given.password)) return
@@ -371,18 +394,15 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
 
   api.get('/events', { schema: { hide: true } }, (_request, reply) => streamEvents(reply, events, closing.signal))
 
-  const askedMs = new Map<string, number>()
-  const askForKeyFrame = (device: DeviceId, slot: string): void => {
-    const nowMs = clock.monotonicMs()
-    if (nowMs - (askedMs.get(`${device}/${slot}`) ?? -Infinity) < KEY_FRAME_REQUEST_EVERY_MS) return
-    askedMs.set(`${device}/${slot}`, nowMs)
-    options
-      .link()
-      .sendCommand(device, { kind: 'key-frame', slot: slotIdSchema.parse(slot) })
-      .catch((error: unknown) =>
-        options.log.warn({ device, slot, reason: describeError(error) }, 'no key frame asked for'),
-      )
-  }
+  const keyFrames = new KeyFrameRequests({
+    clock,
+    send: (device, command) => options.link().sendCommand(device, command),
+    onError: (device, slot, error) =>
+      options.log.warn({ device, slot, reason: describeError(error) }, 'no key frame asked for'),
+  })
+  addLiveRoutes(api, { ...options, keyFrames })
+  addFamilyRoutes(api, families)
+  addAgentOffer(api, families, options.agentPage)
   const uplinkParams = z.object({ device: deviceIdSchema, slot: slotIdSchema })
   api.get(
     '/uplink/:device/:slot',
@@ -391,7 +411,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       const { device, slot } = request.params as z.infer<typeof uplinkParams>
       socket.on('message', (data: Buffer) => {
         try {
-          if (!streams.accept(`${device}/${slot}`, data)) askForKeyFrame(device, slot)
+          if (!streams.accept(`${device}/${slot}`, data)) keyFrames.ask(device, slot)
         } catch (error) {
           if (!(error instanceof MessageError)) throw error
           options.log.warn({ device, slot, reason: error.message }, 'uplink frame dropped')

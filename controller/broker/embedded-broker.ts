@@ -1,5 +1,6 @@
 import { timingSafeEqual } from 'node:crypto'
-import { createServer, type Socket } from 'node:net'
+import { createServer } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { ConfigError, describeError } from '@espalier/shared/errors'
 import { deviceIdSchema } from '@espalier/shared/ids'
 import { MAX_MESSAGE_BYTES } from '@espalier/shared/messages/envelope'
@@ -14,6 +15,8 @@ const NOT_AUTHORISED = 5
 
 export interface EmbeddedBroker {
   readonly port: number
+  /** Speak MQTT over a connection that came in another way, e.g. a WebSocket; the same rules hold. */
+  accept(connection: Duplex): void
   /** Take nothing from devices any more: what is not acknowledged they say again later. */
   mute(): void
   close(): Promise<void>
@@ -108,12 +111,13 @@ export async function startBroker(options: {
   broker.on('clientDisconnect', (client) => {
     if (users.get(client) === CONTROLLER_USER) listening.shut()
   })
-  const sockets = new Set<Socket>()
-  const server = createServer((socket) => {
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-    broker.handle(socket)
-  })
+  const connections = new Set<Duplex>()
+  const accept = (connection: Duplex): void => {
+    connections.add(connection)
+    connection.once('close', () => connections.delete(connection))
+    broker.handle(connection)
+  }
+  const server = createServer(accept)
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(options.port, options.host, resolve)
@@ -125,12 +129,13 @@ export async function startBroker(options: {
   })
   return {
     port: (server.address() as { port: number }).port,
+    accept,
     mute: () => listening.end(),
     async close() {
       listening.end()
       const closed = new Promise((resolve) => server.close(resolve))
       await new Promise<void>((resolve) => broker.close(resolve))
-      for (const socket of sockets) socket.destroy()
+      for (const connection of connections) connection.destroy()
       await closed
     },
   }

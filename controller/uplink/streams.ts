@@ -34,9 +34,13 @@ export interface StreamView {
   readonly ageMs: number
 }
 
-/** Keeps the last stream of each slot, and counts. */
+/** Told of each frame that can be decoded, as it comes. */
+export type StreamListener = (frame: UplinkFrame, kind: { readonly isKey: boolean }) => void
+
+/** Keeps the last stream of each slot, counts, and tells those who watch. */
 export class Streams {
   readonly #slots = new Map<string, SlotStream>()
+  readonly #listeners = new Map<string, Set<StreamListener>>()
   readonly #clock: Clock
 
   constructor(clock: Clock) {
@@ -73,7 +77,19 @@ export class Streams {
     slot.recent.push({ atMs, bytes: message.byteLength })
     while (slot.recent[0]!.atMs < atMs - WINDOW_MS) slot.recent.shift()
     this.#slots.set(key, slot)
-    return append(slot, frame)
+    const isUsable = append(slot, frame)
+    if (isUsable) for (const tell of this.#listeners.get(key) ?? []) tell(frame, { isKey: slot.chain.length === 1 })
+    return isUsable
+  }
+
+  /** @returns Call to be told no more. */
+  subscribe(key: string, listener: StreamListener): () => void {
+    const listeners = this.#listeners.get(key) ?? new Set()
+    this.#listeners.set(key, listeners.add(listener))
+    return () => {
+      listeners.delete(listener)
+      if (listeners.size === 0) this.#listeners.delete(key)
+    }
   }
 
   /** The newest frame that can be decoded, behind all that it follows; empty before there is one. */

@@ -5,12 +5,12 @@ import { openOrtSession, type WeightFeed } from './ort-session.ts'
 import type { GraphOptions, Session } from './session.ts'
 
 /** What is used of WebGPU: its types come with a browser's, which Node code does without. */
-interface GpuBuffer {
+export interface GpuBuffer {
   readonly size: number
   readonly mapState: 'unmapped' | 'pending' | 'mapped'
   destroy(): void
 }
-interface GpuDevice {
+export interface GpuDevice {
   createBuffer(options: { size: number; usage: number }): GpuBuffer
   readonly queue: { writeBuffer(buffer: GpuBuffer, offset: number, data: Float32Array): void }
 }
@@ -21,7 +21,7 @@ const BUFFER_USAGE = 0x04 | 0x08 | 0x80
 const BUFFER_ALIGNMENT_BYTES = 16
 
 /** Weights in buffers of the GPU: written when they change, one by one, and never for a frame. */
-function gpuFeed(device: GpuDevice): WeightFeed {
+export function gpuFeed(device: GpuDevice): WeightFeed {
   const held = new Map<string, { weight: WeightTensor; buffer: GpuBuffer }>()
   let tensors: Record<string, ort.Tensor> = {}
   let fed: ReadonlyMap<string, WeightTensor> | undefined
@@ -53,13 +53,8 @@ function gpuFeed(device: GpuDevice): WeightFeed {
   }
 }
 
-/**
- * Open a graph on onnxruntime-web's WebGPU backend. What the GPU has no kernel for runs in WASM.
- *
- * @throws {ConfigError} If this is no browser with WebGPU, or it gives no adapter.
- * @throws {ModelError} If the runtime refuses the graph, or the graph's inputs are not those of the manifest.
- */
-export async function openWebGpuSession(graph: Uint8Array, options: GraphOptions): Promise<Session> {
+/** @throws {ConfigError} If this is no browser with WebGPU, or it gives no adapter. */
+export async function requireAdapter(): Promise<void> {
   const { navigator } = globalThis as { navigator?: { gpu?: { requestAdapter(): Promise<unknown> } } }
   const gpu = navigator?.gpu
   const adapter = await gpu?.requestAdapter()
@@ -67,6 +62,16 @@ export async function openWebGpuSession(graph: Uint8Array, options: GraphOptions
     throw new ConfigError(
       `Cannot open backend "webgpu": found ${gpu === undefined ? 'no WebGPU' : 'no adapter'}, expected a browser with WebGPU and a page of a secure origin`,
     )
+}
+
+/**
+ * Open a graph on onnxruntime-web's WebGPU backend. What the GPU has no kernel for runs in WASM.
+ *
+ * @throws {ConfigError} If this is no browser with WebGPU, or it gives no adapter.
+ * @throws {ModelError} If the runtime refuses the graph, or the graph's inputs are not those of the manifest.
+ */
+export async function openWebGpuSession(graph: Uint8Array, options: GraphOptions): Promise<Session> {
+  await requireAdapter()
   ort.env.wasm.numThreads = options.threads
   ort.env.logLevel = 'error'
   return openOrtSession(ort, graph, options, { executionProviders: ['webgpu'] }, async () =>

@@ -1,10 +1,8 @@
-import { existsSync } from 'node:fs'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { delimiter, extname, join, resolve, sep } from 'node:path'
-import { chromium } from 'playwright-core'
+import { extname, resolve, sep } from 'node:path'
+import { launchChromium } from '../../cli/bench/browser/chromium.ts'
 import type { Device } from './device.ts'
 
 export interface ChromiumDevice extends Device {
@@ -12,15 +10,6 @@ export interface ChromiumDevice extends Device {
   /** The adapter, or why there is no WebGPU. */
   readonly description: string
   close(): Promise<void>
-}
-
-/** Any of these speaks the protocol; Debian calls it the first. */
-const NAMES = ['chromium', 'chromium-browser', 'google-chrome']
-
-/** @returns The path of a browser of this machine. */
-export function findChromium(): string | undefined {
-  const folders = (process.env.PATH ?? '').split(delimiter)
-  return folders.flatMap((folder) => NAMES.map((name) => join(folder, name))).find(existsSync)
 }
 
 const CONTENT_TYPES: Record<string, string> = {
@@ -91,22 +80,7 @@ export async function openChromiumDevice(
   folders: { page: string; family: string; wasm: string },
 ): Promise<ChromiumDevice> {
   const { server, origin } = await serve(folders)
-  const profile = await mkdtemp(join(tmpdir(), 'espalier-chromium-'))
-  const context = await chromium.launchPersistentContext(profile, {
-    executablePath,
-    headless: true,
-    chromiumSandbox: false,
-    args: [
-      '--enable-unsafe-webgpu',
-      '--use-webgpu-adapter=swiftshader',
-      '--ignore-gpu-blocklist',
-      '--disable-gpu-sandbox',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
-  })
+  const { context, close } = await launchChromium(executablePath)
   const page = await context.newPage()
   page.on('pageerror', (error) => console.warn(`Chromium: ${error.message}`))
   await page.goto(`${origin}/index.html`)
@@ -126,10 +100,9 @@ export async function openChromiumDevice(
     decodeSymbols: call('decodeSymbols'),
     decode: call('decode'),
     async close() {
-      await context.close()
+      await close()
       server.closeAllConnections()
       await new Promise((closed) => server.close(closed))
-      await rm(profile, { recursive: true, force: true, maxRetries: 3 })
     },
   }
 }

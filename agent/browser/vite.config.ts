@@ -1,0 +1,45 @@
+import { fileURLToPath } from 'node:url'
+import { defineConfig, type Plugin } from 'vite'
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+
+/** Where the agent's program meets Node: each edge has a counterpart that a browser can keep. */
+const COUNTERPARTS: ReadonlyArray<readonly [pattern: RegExp, counterpart: string]> = [
+  [/^node:fs$/, './node/fs.ts'],
+  [/^node:fs\/promises$/, './node/fs-promises.ts'],
+  [/^node:path$/, './node/path.ts'],
+  [/^node:os$/, './node/os.ts'],
+  [/^node:url$/, './node/url.ts'],
+  [/^node:crypto$/, './node/crypto.ts'],
+  [/^node:child_process$/, './node/child-process.ts'],
+  [/^node:timers\/promises$/, './node/timers-promises.ts'],
+  [/\/this-machine\.ts$/, './this-page.ts'],
+  [/\/resize-picture\.ts$/, './resize-picture.ts'],
+  [/^mqtt$/, './node/mqtt.ts'],
+  // Without kernels that WASM sessions never call: half as much to fetch. WebGPU has its own.
+  [/^onnxruntime-web$/, 'onnxruntime-web/wasm'],
+]
+
+function counterparts(): Plugin {
+  return {
+    name: 'espalier-counterparts',
+    enforce: 'pre',
+    async resolveId(source, importer) {
+      const found = COUNTERPARTS.find(([pattern]) => pattern.test(source))
+      if (found === undefined) return undefined
+      const [, counterpart] = found
+      if (!counterpart.startsWith('.')) return this.resolve(counterpart, importer, { skipSelf: true })
+      const path = here(counterpart)
+      // A counterpart names what it stands for.
+      return importer === path ? undefined : path
+    },
+  }
+}
+
+export default defineConfig({
+  root: here('.'),
+  base: '/agent/',
+  plugins: [counterparts()],
+  worker: { format: 'es', plugins: () => [counterparts()] },
+  build: { outDir: here('../dist/page'), emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0 },
+})

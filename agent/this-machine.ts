@@ -1,0 +1,28 @@
+import { randomBytes } from 'node:crypto'
+import { systemClock } from '@espalier/shared/clock'
+import { readBoard, readDeviceCpuSeconds, readOwnCpuSeconds, readRssBytes } from './meter/read-machine.ts'
+import { runCommand } from './sensors/run-command.ts'
+import { systemFiles } from './sensors/system-files.ts'
+import { openSink } from './sink/open-sink.ts'
+import { openSource } from './source/open-source.ts'
+import { WORKER_PATH } from './supervisor/worker-supervisor.ts'
+import type { AgentSurroundings } from './surroundings.ts'
+import { readUptimeMs } from './time/time-mark.ts'
+
+/** A computer with Node. */
+export const thisMachine: AgentSurroundings = {
+  clock: systemClock,
+  random: Math.random,
+  makeBootId: () => randomBytes(8).toString('hex'),
+  files: systemFiles,
+  workerPath: WORKER_PATH,
+  backend: 'wasm',
+  readBoard,
+  readOwnCpuSeconds,
+  readDeviceCpuSeconds,
+  readRssBytes,
+  runCommand,
+  readUptimeMs,
+  openSource,
+  openSink,
+}
