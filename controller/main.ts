@@ -16,7 +16,9 @@ import type { ControllerConfig } from './config.ts'
 import { EventBus } from './events.ts'
 import { openFamilies } from './families.ts'
 import { Fleet } from './ingest/fleet.ts'
-import { createIngest } from './ingest/ingest.ts'
+import { createIngest, type Ingest } from './ingest/ingest.ts'
+import { Overview } from './overview/overview.ts'
+import { recordSeries } from './overview/record-series.ts'
 import { createPlanner } from './planner/planner.ts'
 import { openStore } from './store/open-store.ts'
 import { createDecoder } from './uplink/decoder.ts'
@@ -27,6 +29,8 @@ export interface RunningController {
   readonly url: string
   /** Of the embedded broker; 0 without one. */
   readonly mqttPort: number
+  /** Where messages of devices go; what this is given counts as if it had come over MQTT. */
+  readonly ingest: Ingest
   close(): Promise<void>
 }
 
@@ -85,6 +89,10 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
   })
   closers.push(() => planner.close())
 
+  const overview = new Overview({ fleet, streams, events, clock, latestPlan: planner.latest })
+  closers.push(() => overview.close())
+  closers.push(recordSeries({ overview, store, latestPlan: planner.latest, clock, log }))
+
   const askedMs = new Map<DeviceId, number>()
   const askRebirth = (device: DeviceId): void => {
     const nowMs = clock.monotonicMs()
@@ -107,6 +115,7 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
       planner.request(`"${device}" was born`)
     },
     onUnknown: askRebirth,
+    onTelemetry: (device, row) => overview.noteTelemetry(device, row),
   })
 
   const controllerPassword = randomBytes(24).toString('base64url')
@@ -147,6 +156,7 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
     families,
     planner,
     ingest,
+    overview,
     decoder,
     events,
     link: currentLink,
@@ -159,7 +169,7 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
     })
   })
   log.info({ url, mqttPort: broker?.port }, 'controller runs')
-  return { url, mqttPort: broker?.port ?? 0 }
+  return { url, mqttPort: broker?.port ?? 0, ingest }
 }
 
 /** Where to reach a server on this machine that listens on `host`. */

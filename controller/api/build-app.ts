@@ -28,11 +28,15 @@ import type { EventBus } from '../events.ts'
 import type { Families } from '../families.ts'
 import type { DeviceRecord, Fleet } from '../ingest/fleet.ts'
 import type { Ingest } from '../ingest/ingest.ts'
+import type { Overview } from '../overview/overview.ts'
 import type { Planner } from '../planner/planner.ts'
 import type { Decoder } from '../uplink/decoder.ts'
+import { ApiError, notFound } from './api-error.ts'
 import { streamEvents } from './event-stream.ts'
 import { formatMetrics } from './metrics.ts'
 import { findForeignOrigin } from './origin-check.ts'
+import { addPageSecurity } from './page-security.ts'
+import { addFleetRoutes } from './routes/fleet.ts'
 import {
   budgetBodySchema,
   budgetKeySchema,
@@ -58,6 +62,7 @@ export interface AppOptions extends ViewSources {
   readonly families: Families
   readonly planner: Planner
   readonly ingest: Ingest
+  readonly overview: Overview
   readonly decoder: Decoder
   readonly events: EventBus
   readonly link: () => Pick<MqttLink, 'sendCommand' | 'isConnected'>
@@ -69,26 +74,8 @@ const MAX_FRAME_BYTES = 4 * 1024 * 1024
 const HISTORY = 20
 /** A device that was asked answers with its next frame: asking faster than this only repeats it. */
 const KEY_FRAME_REQUEST_EVERY_MS = 2000
-// The folder lies beside package.json; this file runs from `api/` and from `dist/api/`.
-const WEB = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../web' : '../../web', import.meta.url))
-
-class ApiError extends Error {
-  readonly statusCode: number
-  readonly code: string
-
-  constructor(statusCode: number, code: string, message: string) {
-    super(message)
-    this.statusCode = statusCode
-    this.code = code
-  }
-}
-
-const notFound = (what: string, name: string, known: readonly string[]): ApiError =>
-  new ApiError(
-    404,
-    'NOT_FOUND',
-    `Cannot find ${what} "${name}": expected ${known.length === 0 ? 'one that is known, found none' : `one of ${known.slice(0, 20).join(', ')}`}`,
-  )
+// Where the page is built to; this file runs from `api/` and from `dist/api/`.
+const WEB = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../dist/web' : '../web', import.meta.url))
 
 function sendError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const answer = (status: number, code: string, message: string) =>
@@ -130,9 +117,16 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     openapi: { info: { title: 'Espalier controller', version: '1', description: 'Times are ISO 8601; units are SI.' } },
     transform: jsonSchemaTransform,
   })
-  await app.register(fastifySwaggerUi, { routePrefix: '/api/docs' })
+  app.addHook('onRequest', addPageSecurity)
+  await app.register(fastifySwaggerUi, { routePrefix: '/api/docs', staticCSP: true })
   await app.register(fastifyWebsocket, { options: { maxPayload: MAX_FRAME_BYTES } })
-  await app.register(fastifyStatic, { root: WEB, cacheControl: false })
+  // Files under `assets/` carry a digest of what they hold in their name; the page itself is asked for each time.
+  await app.register(fastifyStatic, {
+    root: WEB,
+    cacheControl: false,
+    setHeaders: (response, path) =>
+      response.header('cache-control', path.includes('/assets/') ? 'max-age=31536000, immutable' : 'no-cache'),
+  })
   await app.register(async (api) => addRoutes(api, options), { prefix: '/api/v1' })
   return app
 }
@@ -343,6 +337,8 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
   )
 
   api.get('/events', { schema: { hide: true } }, (_request, reply) => streamEvents(reply, events, closing.signal))
+
+  addFleetRoutes(instance, options, closing.signal)
 
   const askedMs = new Map<string, number>()
   const askForKeyFrame = (device: DeviceId, slot: string): void => {

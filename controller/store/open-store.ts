@@ -11,6 +11,8 @@ import { type DesiredTable, desiredTable } from './desired.ts'
 import { type DeviceTable, deviceTable } from './devices.ts'
 import { type EventTable, eventTable } from './events.ts'
 import { migrations } from './migrations.ts'
+import { type SampleTable, sampleTable } from './samples.ts'
+import { type SeriesTable, seriesTable } from './series.ts'
 import { type TelemetryTable, telemetryTable } from './telemetry.ts'
 
 export interface Store {
@@ -22,6 +24,8 @@ export interface Store {
   readonly events: EventTable
   readonly telemetry: TelemetryTable
   readonly decisions: DecisionTable
+  readonly samples: SampleTable
+  readonly series: SeriesTable
   close(): void
 }
 
@@ -103,6 +107,8 @@ export function openStore(path: string): Store {
     events: guard(eventTable(open), 'events', path),
     telemetry: guard(telemetryTable(open, boots), 'telemetry', path),
     decisions: guard(decisionTable(open), 'decisions', path),
+    samples: guard(sampleTable(open), 'samples', path),
+    series: guard(seriesTable(open), 'series', path),
     close: () => open.close(),
   }
 }
