@@ -6,6 +6,15 @@ import { type DeviceRecord, isConnected } from '../ingest/fleet.ts'
 export const healthSchema = z.enum(['ok', 'starting', 'resting', 'attention', 'lost'])
 export type Health = z.infer<typeof healthSchema>
 
+/** For people. */
+export const HEALTH_WORDS: Readonly<Record<Health, string>> = {
+  ok: 'well',
+  starting: 'starting',
+  resting: 'resting',
+  attention: 'attention',
+  lost: 'lost',
+}
+
 export interface Verdict {
   readonly health: Health
   /** For people; absent where all is well. */

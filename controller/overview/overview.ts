@@ -11,7 +11,7 @@ import type { TelemetryRow } from '../store/telemetry.ts'
 import type { Streams } from '../uplink/streams.ts'
 import { ChangeLog } from './change-log.ts'
 import { type DeviceRow, makeDeviceRow } from './device-row.ts'
-import type { Health } from './judge-health.ts'
+import { HEALTH_WORDS, type Health } from './judge-health.ts'
 import { extendWindow, type RecentWindow } from './recent-window.ts'
 
 export interface OverviewOptions {
@@ -43,7 +43,7 @@ const shortId = (rung: Rung): string => fullId(rung).split('/').slice(1, 4).join
 function describeReason(why: Explanation | undefined): { why: string; cause: string } {
   if (why === undefined) return { why: 'not planned now', cause: 'not planned now' }
   if (why.binding === 'none') return { why: why.price, cause: 'nothing shared is scarce' }
-  return { why: `${why.binding}: ${why.price}`, cause: why.binding }
+  return { why: `${why.binding}: ${why.price}`, cause: `held by ${why.binding}` }
 }
 
 /**
@@ -177,10 +177,10 @@ export class Overview {
       atMs: this.#options.clock.wallMs(),
       kind: 'state',
       device: row.id,
-      what: `${before} → ${row.health}`,
+      what: `${HEALTH_WORDS[before]} → ${HEALTH_WORDS[row.health]}`,
       why: row.reason ?? 'all is well',
       // Numbers and names in a reason differ from device to device; its first words do not.
-      cause: `${row.health}${row.reason === undefined ? '' : `, ${row.reason.split(':')[0]!}`}`,
+      cause: row.reason === undefined ? 'well again' : `${HEALTH_WORDS[row.health]}: ${row.reason.split(':')[0]!}`,
     })
   }
 }

@@ -7,6 +7,9 @@ import type { Sample } from './telemetry.ts'
 
 const rowSchema = z.object({ at_ms: z.number(), boot: z.string(), seq: z.int(), mono_ms: z.number(), body: z.string() })
 
+/** Slow slots do a frame in seconds: less than this says little. */
+const MIN_BUCKET_MS = 5000
+
 export type SampleTable = ReturnType<typeof sampleTable>
 
 /** The kept telemetry of devices, thinned for people to look at; `telemetryTable` writes it. */
@@ -23,7 +26,7 @@ export function sampleTable(db: Database) {
       const { at_ms: oldestMs } = z.object({ at_ms: z.number().nullable() }).parse(span.get(device))
       if (oldestMs === null) return []
       const fromMs = Math.round(Math.max(sinceMs, oldestMs))
-      const bucketMs = Math.max(1000, Math.ceil((nowMs - fromMs) / points))
+      const bucketMs = Math.max(MIN_BUCKET_MS, Math.ceil((nowMs - fromMs) / points))
       return z
         .array(rowSchema)
         .parse(thinned.all(device, fromMs, bucketMs))

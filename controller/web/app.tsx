@@ -64,15 +64,11 @@ export function App() {
     }
     isFirst.current = false
   }, [place])
-  const skip = (event: Event): void => {
-    event.preventDefault()
-    main.current?.focus()
-  }
   return (
     <>
-      <a class="skip" href="#main" onClick={skip}>
+      <button type="button" class="skip" onClick={() => main.current?.focus()}>
         Skip to the content
-      </a>
+      </button>
       <ShellHeader page={path[0] === 'device' ? '' : (path[0] ?? '')} />
       <main id="main" ref={main} tabIndex={-1}>
         <Page path={path} />

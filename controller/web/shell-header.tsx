@@ -22,7 +22,7 @@ const CONNECTION = {
 function Mark() {
   return (
     <svg
-      class="mark"
+      class="brand-mark"
       width="20"
       height="20"
       viewBox="0 0 20 20"

@@ -74,7 +74,7 @@ function optionsOf(props: TimeChartProps, width: number, readout: (index: number
           stroke: colourOf(`--series-${colour}`),
           width: 1.5,
           points: { show: false },
-          spanGaps: false,
+          spanGaps: true,
           ...(isLimit ? { dash: [5, 4] } : {}),
         }),
       ),

@@ -25,7 +25,7 @@ export const energy = or((joules: number) =>
     ? `${digits(joules / 3.6e6)} kWh`
     : joules >= 1000
       ? `${digits(joules / 1000)} kJ`
-      : joules < 0.1
+      : joules > 0 && joules < 0.1
         ? `${digits(joules * 1000)} mJ`
         : `${digits(joules)} J`,
 )
@@ -55,7 +55,6 @@ export const signed =
   }
 
 export const duration = or((seconds: number) => {
-  if (seconds < 1) return 'under 1 s'
   if (seconds < 90) return `${Math.round(seconds)} s`
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`
   return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`

@@ -41,6 +41,13 @@ export function ConfigurationTimeline({
           {bands.length} {bands.length === 1 ? 'stretch' : 'stretches'}, from {timeOfDay(fromMs)} to {timeOfDay(toMs)},
           drawn the higher the lower alpha is: more bits
         </span>
+        <span class="row small">
+          {graphs.map((variant, i) => (
+            <span key={variant} class={`key key-${(i % 4) + 1}`}>
+              {variant}
+            </span>
+          ))}
+        </span>
       </figcaption>
       <svg
         viewBox={`0 0 ${WIDTH} ${HEIGHT}`}

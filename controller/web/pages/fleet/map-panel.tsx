@@ -21,6 +21,7 @@ export function MapPanel({ groupings }: { groupings: readonly string[] }) {
   return (
     <Panel
       title="Map"
+      class="fill"
       aside={
         <>
           {key === undefined ? null : (
