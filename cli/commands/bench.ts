@@ -8,6 +8,7 @@ import type { Command } from 'commander'
 import { benchAgent } from '../bench/agent.ts'
 import { atMost, type Findings } from '../bench/checks.ts'
 import { benchCodec } from '../bench/codec.ts'
+import { benchDashboard } from '../bench/dashboard.ts'
 import { benchForge } from '../bench/forge.ts'
 import { benchOffline } from '../bench/offline.ts'
 import { benchPlanner } from '../bench/planner.ts'
@@ -52,6 +53,8 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       alphas: BENCH_ALPHAS,
     })
   },
+
+  dashboard: benchDashboard,
 
   async demo() {
     const result = await runDemo(({ name }) => process.stderr.write(`demo: ${name}\n`), new AbortController().signal)
