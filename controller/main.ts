@@ -19,7 +19,9 @@ import type { ControllerConfig } from './config.ts'
 import { EventBus } from './events.ts'
 import { type FamilyScan, openFamilies } from './families.ts'
 import { Fleet } from './ingest/fleet.ts'
-import { createIngest } from './ingest/ingest.ts'
+import { createIngest, type Ingest } from './ingest/ingest.ts'
+import { Overview } from './overview/overview.ts'
+import { recordSeries } from './overview/record-series.ts'
 import { createPlanner } from './planner/planner.ts'
 import { createRollouts } from './rollout/rollouts.ts'
 import { openStore } from './store/open-store.ts'
@@ -31,6 +33,8 @@ export interface RunningController {
   readonly url: string
   /** Of the embedded broker; 0 without one. */
   readonly mqttPort: number
+  /** Where messages of devices go; what this is given counts as if it had come over MQTT. */
+  readonly ingest: Ingest
   close(): Promise<void>
 }
 
@@ -128,6 +132,10 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
   })
   closers.push(() => planner.close())
 
+  const overview = new Overview({ fleet, streams, events, clock, latestPlan: planner.latest })
+  closers.push(() => overview.close())
+  closers.push(recordSeries({ overview, store, latestPlan: planner.latest, clock, log }))
+
   const askedMs = new Map<DeviceId, number>()
   const askRebirth = (device: DeviceId): void => {
     const nowMs = clock.monotonicMs()
@@ -150,7 +158,9 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
       planner.request(`"${device}" was born`)
     },
     onUnknown: askRebirth,
-    onCounted(device, before, after) {
+    onTelemetry(device, after, before) {
+      overview.noteTelemetry(device.id, after)
+      if (before === undefined || device.birth === undefined) return
       rollouts.observe(device, before, after)
       alerts.observe(device.id, before, after)
     },
@@ -206,6 +216,7 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
     familiesDir: config.familiesDir,
     onScan,
     ingest,
+    overview,
     decoder,
     events,
     link: currentLink,
@@ -218,7 +229,7 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
     })
   })
   log.info({ url, mqttPort: broker?.port }, 'controller runs')
-  return { url, mqttPort: broker?.port ?? 0 }
+  return { url, mqttPort: broker?.port ?? 0, ingest }
 }
 
 /** Where to reach a server on this machine that listens on `host`. */

@@ -9,6 +9,7 @@ import { benchAgent } from '../bench/agent.ts'
 import { benchBrowser } from '../bench/browser.ts'
 import { atMost, type Findings } from '../bench/checks.ts'
 import { benchCodec } from '../bench/codec.ts'
+import { benchDashboard } from '../bench/dashboard.ts'
 import { benchForge } from '../bench/forge.ts'
 import { benchOffline } from '../bench/offline.ts'
 import { benchPlanner } from '../bench/planner.ts'
@@ -55,6 +56,8 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       alphas: BENCH_ALPHAS,
     })
   },
+
+  dashboard: benchDashboard,
 
   async demo() {
     const result = await runDemo(({ name }) => process.stderr.write(`demo: ${name}\n`), new AbortController().signal)

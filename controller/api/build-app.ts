@@ -29,6 +29,7 @@ import type { EventBus } from '../events.ts'
 import { type Families, familyOf, type KnownFamily } from '../families.ts'
 import type { DeviceRecord, Fleet } from '../ingest/fleet.ts'
 import type { Ingest } from '../ingest/ingest.ts'
+import type { Overview } from '../overview/overview.ts'
 import type { Planner } from '../planner/planner.ts'
 import type { Decoder } from '../uplink/decoder.ts'
 import { KeyFrameRequests } from '../uplink/key-frame-requests.ts'
@@ -37,15 +38,16 @@ import { ApiError, notFound } from './api-error.ts'
 import { streamEvents } from './event-stream.ts'
 import { formatMetrics } from './metrics.ts'
 import { findForeignOrigin } from './origin-check.ts'
+import { addPageSecurity } from './page-security.ts'
 import type { Tls } from './read-tls.ts'
 import { type AgentPageOptions, addAgentOffer, addAgentPage, isOfAgentPage, MQTT_PATH } from './routes/agent-page.ts'
 import { type AlertRouteOptions, addAlertRoutes } from './routes/alerts.ts'
 import { addAuditRoutes } from './routes/audit.ts'
 import { addFamilyRoutes } from './routes/families.ts'
 import { addFamilyVersionRoutes, type FamilyVersionRouteOptions } from './routes/family-versions.ts'
+import { addFleetRoutes } from './routes/fleet.ts'
 import { addLiveRoutes } from './routes/live.ts'
 import { addRolloutRoutes, type RolloutRouteOptions } from './routes/rollouts.ts'
-
 import {
   budgetBodySchema,
   budgetKeySchema,
@@ -75,6 +77,7 @@ export interface AppOptions
   readonly families: Families
   readonly planner: Planner
   readonly ingest: Ingest
+  readonly overview: Overview
   readonly decoder: Decoder
   readonly events: EventBus
   readonly link: () => Pick<MqttLink, 'sendCommand' | 'isConnected'>
@@ -87,8 +90,8 @@ export interface AppOptions
 /** Larger uplink messages are refused: a frame is a fraction of this. */
 const MAX_FRAME_BYTES = 4 * 1024 * 1024
 const HISTORY = 20
-// The folder lies beside package.json; this file runs from `api/` and from `dist/api/`.
-const WEB = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../web' : '../../web', import.meta.url))
+// Where the page is built to; this file runs from `api/` and from `dist/api/`.
+const WEB = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../dist/web' : '../web', import.meta.url))
 
 function sendError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const answer = (status: number, code: string, message: string) =>
@@ -135,9 +138,16 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     openapi: { info: { title: 'Espalier controller', version: '1', description: 'Times are ISO 8601; units are SI.' } },
     transform: jsonSchemaTransform,
   })
-  await app.register(fastifySwaggerUi, { routePrefix: '/api/docs' })
+  app.addHook('onRequest', addPageSecurity)
+  await app.register(fastifySwaggerUi, { routePrefix: '/api/docs', staticCSP: true })
   await app.register(fastifyWebsocket, { options: { maxPayload: MAX_FRAME_BYTES } })
-  await app.register(fastifyStatic, { root: WEB, cacheControl: false })
+  // Files under `assets/` carry a digest of what they hold in their name; the page itself is asked for each time.
+  await app.register(fastifyStatic, {
+    root: WEB,
+    cacheControl: false,
+    setHeaders: (response, path) =>
+      response.header('cache-control', path.includes('/assets/') ? 'max-age=31536000, immutable' : 'no-cache'),
+  })
   await app.register(async (api) => addRoutes(api, options), { prefix: '/api/v1' })
   await app.register(async (scope) => addAgentPage(scope, options.agentPage))
   return app
@@ -401,8 +411,6 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       options.log.warn({ device, slot, reason: describeError(error) }, 'no key frame asked for'),
   })
   addLiveRoutes(api, { ...options, keyFrames })
-  addFamilyRoutes(api, families)
-  addAgentOffer(api, families, options.agentPage)
   const uplinkParams = z.object({ device: deviceIdSchema, slot: slotIdSchema })
   api.get(
     '/uplink/:device/:slot',

@@ -35,8 +35,8 @@ export interface IngestOptions {
   readonly onBirth: (device: DeviceId) => void
   /** A device speaks of which the birth is not known. */
   readonly onUnknown: (device: DeviceId) => void
-  /** A device counted on: between these two messages of one boot. */
-  readonly onCounted?: (device: DeviceRecord, before: TelemetryRow, after: TelemetryRow) => void
+  /** Counters were taken in; `before` is the message before it of the same boot. */
+  readonly onTelemetry?: (device: DeviceRecord, after: TelemetryRow, before: TelemetryRow | undefined) => void
 }
 
 export interface Ingest {
@@ -68,7 +68,7 @@ export function createIngest(options: IngestOptions): Ingest {
   const noteBoot = (device: DeviceRecord, envelope: Envelope, isFresh: boolean): void =>
     store.boots.note(device.id, envelope, isFresh ? clock.wallMs() : undefined)
 
-  type Handler = (device: DeviceRecord, payload: Uint8Array, isRetained: boolean) => void
+  type Handler = (device: DeviceRecord, payload: Uint8Array, isRetained: boolean, kind: string) => void
   const handlers: Record<string, Handler> = {
     state(device, payload, isRetained) {
       const envelope = parseMessage(payload, 'state', stateSchema)
@@ -129,10 +129,8 @@ export function createIngest(options: IngestOptions): Ingest {
         return
       }
       if (device.birth === undefined) options.onUnknown(device.id)
-      else if (taken.before !== undefined) {
-        learn(device, taken.before, taken.after)
-        options.onCounted?.(device, taken.before, taken.after)
-      }
+      else if (taken.before !== undefined) learn(device, taken.before, taken.after)
+      options.onTelemetry?.(device, taken.after, taken.before)
       events.emit({ kind: 'device', data: { device: device.id, what: 'telemetry' } })
     },
 
@@ -148,9 +146,10 @@ export function createIngest(options: IngestOptions): Ingest {
       events.emit({ kind: 'device', data: { device: device.id, what: 'event', detail: body } })
     },
 
-    ack(device, payload) {
+    ack(device, payload, _isRetained, kind) {
       const { body } = parseMessage(payload, 'ack', ackSchema)
-      events.emit({ kind: 'device', data: { device: device.id, what: 'ack', detail: body } })
+      const command = kind.slice('ack/'.length)
+      events.emit({ kind: 'device', data: { device: device.id, what: 'ack', detail: { command, ...body } } })
     },
   }
 
@@ -181,7 +180,7 @@ export function createIngest(options: IngestOptions): Ingest {
       }
       const device = fleet.open(parsed.device)
       try {
-        handler(device, payload, isRetained)
+        handler(device, payload, isRetained, parsed.kind)
         device.lastSeenMs = clock.wallMs()
       } catch (error) {
         if (error instanceof MessageError) {

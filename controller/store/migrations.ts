@@ -186,4 +186,21 @@ export const migrations: readonly string[] = [
   ) STRICT;
   CREATE INDEX alert_deliveries_by_state ON alert_deliveries (state, target, id);
   `,
+  // What the page draws over time: means over a step, `fleet` and `site:<id>`.
+  `
+  CREATE TABLE series (
+    scope TEXT NOT NULL,
+    step_s INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    power_w REAL NOT NULL,
+    rate_bps REAL NOT NULL,
+    grams_per_hour REAL NOT NULL,
+    frames_per_second REAL NOT NULL,
+    gap REAL,
+    budget REAL,
+    devices REAL NOT NULL,
+    troubled REAL NOT NULL,
+    PRIMARY KEY (scope, step_s, at_ms)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]

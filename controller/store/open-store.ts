@@ -14,6 +14,8 @@ import { type DeviceTable, deviceTable } from './devices.ts'
 import { type EventTable, eventTable } from './events.ts'
 import { migrations } from './migrations.ts'
 import { type RolloutTable, rolloutTable } from './rollouts.ts'
+import { type SampleTable, sampleTable } from './samples.ts'
+import { type SeriesTable, seriesTable } from './series.ts'
 import { type TelemetryTable, telemetryTable } from './telemetry.ts'
 
 export interface Store {
@@ -28,6 +30,8 @@ export interface Store {
   readonly audit: AuditTable
   readonly rollouts: RolloutTable
   readonly alerts: AlertTable
+  readonly samples: SampleTable
+  readonly series: SeriesTable
   close(): void
 }
 
@@ -113,6 +117,8 @@ export function openStore(path: string): Store {
     audit: guard(audit, 'audit', path),
     rollouts: guard(rolloutTable(open, audit), 'rollouts', path),
     alerts: guard(alertTable(open, audit), 'alerts', path),
+    samples: guard(sampleTable(open), 'samples', path),
+    series: guard(seriesTable(open), 'series', path),
     close: () => open.close(),
   }
 }

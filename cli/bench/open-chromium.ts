@@ -1,0 +1,34 @@
+import { existsSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { type Browser, chromium } from 'playwright-core'
+
+/** Any of these speaks the protocol; Debian calls it the first. */
+const NAMES = ['chromium', 'chromium-browser', 'google-chrome']
+
+/** @returns The path of a browser of this machine. */
+function findChromium(): string | undefined {
+  const folders = (process.env.PATH ?? '').split(delimiter)
+  return folders.flatMap((folder) => NAMES.map((name) => join(folder, name))).find(existsSync)
+}
+
+/** @returns Undefined, after saying so, where this machine has no browser. */
+export async function openChromium(forWhat: string): Promise<Browser | undefined> {
+  const executablePath = findChromium()
+  if (executablePath === undefined) {
+    process.stderr.write(`SKIPPED ${forWhat}: no Chromium on the PATH; install the Debian package "chromium"\n`)
+    return undefined
+  }
+  return chromium.launch({
+    executablePath,
+    headless: true,
+    chromiumSandbox: false,
+    args: [
+      // Or the heap is read in steps of a tenth of itself.
+      '--enable-precise-memory-info',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  })
+}

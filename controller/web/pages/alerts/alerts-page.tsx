@@ -1,0 +1,102 @@
+import type { Alert, AlertDelivery, AlertEvent, AlertMetric, AlertRule } from '../../contracts/alerts.ts'
+import { Ago } from '../../parts/ago.tsx'
+import { Missing } from '../../parts/missing.tsx'
+import { Panel } from '../../parts/panel.tsx'
+import { Status } from '../../parts/status.tsx'
+import { useApi } from '../../state/use-api.ts'
+import { DeliveriesPanel } from './deliveries-panel.tsx'
+import { RulesPanel } from './rules-panel.tsx'
+
+export const KIND_OF_SEVERITY = { info: 'starting', warning: 'attention', critical: 'lost' } as const
+
+/** A number in the unit of its metric. */
+function describeValue({ value, threshold, unit }: Alert): string {
+  if (value === undefined) return ''
+  const say = (n: number) => `${Number(n.toPrecision(4))}${unit === undefined || unit === '1' ? '' : ` ${unit}`}`
+  return threshold === undefined ? say(value) : `${say(value)} against ${say(threshold)}`
+}
+
+function Firing({ alerts }: { alerts: readonly Alert[] }) {
+  if (alerts.length === 0) return <p class="muted">No rule is true of anything.</p>
+  return (
+    <table>
+      <thead>
+        <tr>
+          <th scope="col">State</th>
+          <th scope="col">Subject</th>
+          <th scope="col">Rule</th>
+          <th scope="col">Value</th>
+          <th scope="col">Since</th>
+        </tr>
+      </thead>
+      <tbody>
+        {alerts.map((alert) => (
+          <tr key={`${alert.rule} ${alert.subject}`}>
+            <td>
+              <Status
+                kind={alert.state === 'pending' ? 'resting' : KIND_OF_SEVERITY[alert.severity]}
+                text={`${alert.severity}, ${alert.state}`}
+              />
+            </td>
+            <th scope="row">{alert.subject}</th>
+            <td>
+              {alert.rule} <span class="mono muted">{alert.condition}</span>
+            </td>
+            <td>{describeValue(alert)}</td>
+            <td>
+              <Ago atMs={Date.parse(alert.since)} />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  )
+}
+
+function Past({ events }: { events: readonly AlertEvent[] }) {
+  if (events.length === 0) return <p class="muted">None yet.</p>
+  return (
+    <ul class="changes">
+      {events.map((event) => (
+        <li key={event.id}>
+          <span class="row">
+            <Status kind={event.event === 'resolved' ? 'ok' : KIND_OF_SEVERITY[event.severity]} text={event.event} />
+            {event.message}
+          </span>
+          <span class="muted small">
+            {event.rule}, <Ago atMs={Date.parse(event.at)} />
+          </span>
+        </li>
+      ))}
+    </ul>
+  )
+}
+
+/** What is wrong by the operators' own rules, the rules, and whether those who should know were told. */
+export function AlertsPage() {
+  const alerts = useApi<{ alerts: Alert[] }>('alerts', { everyMs: 5000 })
+  const rules = useApi<{ rules: AlertRule[] }>('alerts/rules')
+  const events = useApi<{ events: AlertEvent[] }>('alerts/events?limit=50', { everyMs: 10_000 })
+  const deliveries = useApi<{ deliveries: AlertDelivery[] }>('alerts/deliveries', { everyMs: 10_000 })
+  const metrics = useApi<{ metrics: AlertMetric[] }>('alerts/metrics')
+  return (
+    <>
+      <h1>Alerts</h1>
+      <Missing failure={alerts.failure} what="rules for alerts" />
+      {alerts.data === undefined ? null : (
+        <>
+          <Panel title="Now">
+            <Firing alerts={alerts.data.alerts} />
+          </Panel>
+          <RulesPanel rules={rules.data?.rules ?? []} metrics={metrics.data?.metrics ?? []} onChange={rules.reload} />
+          <div class="columns">
+            <Panel title="Before">
+              <Past events={events.data?.events ?? []} />
+            </Panel>
+            <DeliveriesPanel deliveries={deliveries.data?.deliveries ?? []} />
+          </div>
+        </>
+      )}
+    </>
+  )
+}

@@ -1,0 +1,92 @@
+import type { Command } from '@espalier/shared/messages/controller'
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { ConfirmDialog } from '../../parts/confirm-dialog.tsx'
+import { type ApiFailure, callApi } from '../../state/api.ts'
+import { listen } from '../../state/live.ts'
+
+type Kind = Extract<Command, { slot: unknown }>['kind'] | 'restart-worker'
+
+const NAMES: Readonly<Record<string, string>> = {
+  'key-frame': 'Key frame',
+  profile: 'Profile',
+  pause: 'Pause',
+  resume: 'Resume',
+  'restart-worker': 'Restart worker',
+  'roll-back': 'Roll back',
+}
+
+/** A device that is not there will not answer; it may hear the command when it is back. */
+const ANSWER_MS = 10_000
+
+/** What an operator may ask a device for, and what it answered. */
+export function CommandBar({ device, slot, isPaused }: { device: string; slot: string; isPaused: boolean }) {
+  const [answer, setAnswer] = useState('')
+  const [asking, setAsking] = useState<'roll-back' | 'restart-worker'>()
+  const sent = useRef(new Map<string, string>())
+
+  useEffect(
+    () =>
+      listen('device', ({ device: from, what, detail }) => {
+        if (from !== device || what !== 'ack') return
+        const { command, result, reason } = detail as { command: string; result: string; reason?: string }
+        const name = sent.current.get(command)
+        if (name === undefined) return
+        if (result !== 'accepted') sent.current.delete(command)
+        setAnswer(`${name}: ${result}${reason === undefined ? '' : `, ${reason}`}`)
+      }),
+    [device],
+  )
+
+  const send = async (kind: Kind): Promise<void> => {
+    const name = NAMES[kind]!
+    setAnswer(`${name}: sent`)
+    try {
+      const body = kind === 'restart-worker' ? { kind } : { kind, slot }
+      const { command } = await callApi<{ command: string }>(`devices/${encodeURIComponent(device)}/commands`, {
+        method: 'POST',
+        body,
+      })
+      sent.current.set(command, name)
+      setTimeout(() => {
+        if (sent.current.delete(command))
+          setAnswer((shown) => (shown === `${name}: sent` ? `${name}: sent, no answer yet` : shown))
+      }, ANSWER_MS)
+    } catch (failure) {
+      setAnswer((failure as ApiFailure).message)
+    }
+  }
+
+  return (
+    <>
+      {(['key-frame', isPaused ? 'resume' : 'pause', 'profile'] as const).map((kind) => (
+        <button key={kind} type="button" onClick={() => void send(kind)}>
+          {NAMES[kind]}
+        </button>
+      ))}
+      <button type="button" onClick={() => setAsking('restart-worker')}>
+        Restart worker…
+      </button>
+      <button type="button" class="danger" onClick={() => setAsking('roll-back')}>
+        Roll back…
+      </button>
+      <span class="muted" role="status">
+        {answer}
+      </span>
+      {asking === undefined ? null : (
+        <ConfirmDialog
+          title={asking === 'roll-back' ? `Roll ${device}/${slot} back?` : `Restart the worker of ${device}?`}
+          action={NAMES[asking]!}
+          isDanger
+          onConfirm={() => void send(asking)}
+          onClose={() => setAsking(undefined)}
+        >
+          <p>
+            {asking === 'roll-back'
+              ? 'The slot goes back to the version of its family that it ran before the present one. Frames go on meanwhile.'
+              : 'Frames that are being encoded are lost; those that wait are not.'}
+          </p>
+        </ConfirmDialog>
+      )}
+    </>
+  )
+}

@@ -1,0 +1,94 @@
+import { configurationId } from '@espalier/shared/configuration'
+import type { SlotDesired, SlotReported, Why } from '../../contracts/device.ts'
+import { Panel } from '../../parts/panel.tsx'
+import * as format from '../../state/format.ts'
+
+const Definition = ({ name, children }: { name: string; children: preact.ComponentChildren }) => (
+  <div class="definition">
+    <dt>{name}</dt>
+    <dd>{children}</dd>
+  </div>
+)
+
+/** Why the slot runs what it runs: what binds, what would be next, and what it may fall to by itself. */
+export function SlotWhy(props: {
+  why: Why['now'][number]['why'] | undefined
+  desired: SlotDesired | undefined
+  reported: SlotReported | undefined
+  gen: number | undefined
+  answered: number | undefined
+}) {
+  const { why, desired } = props
+  const isBehind = props.gen !== undefined && props.answered !== props.gen
+  return (
+    <Panel title="Why this">
+      <dl class="definitions">
+        <Definition name="Held by">
+          {why === undefined
+            ? 'not planned'
+            : why.binding === 'none'
+              ? 'nothing'
+              : (why.bindings ?? [why.binding]).join(', ')}
+        </Definition>
+        {why === undefined ? null : (
+          <>
+            <Definition name="Price">{why.price}</Definition>
+            <Definition name="Predicted">
+              {format.rate(why.predicted.rateBps)}, {format.power(why.predicted.powerW)},{' '}
+              {format.milliseconds(why.predicted.latencyMs)}, {format.decibels(why.predicted.psnrDb)}
+            </Definition>
+            <Definition name="Runner-up">
+              <span class="mono">{format.shortConfiguration(why.runnerUp)}</span>
+            </Definition>
+          </>
+        )}
+        {desired === undefined ? null : (
+          <>
+            <Definition name="Told to run">
+              <span class="mono">{format.shortConfiguration(configurationId(desired.ladder[0]!.configuration))}</span>,
+              generation {props.gen}
+              {isBehind ? `, it has answered ${props.answered ?? 'none'}` : ', answered'}
+            </Definition>
+            <Definition name="May fall to by itself">{desired.ladder.length - 1} cheaper rungs</Definition>
+          </>
+        )}
+      </dl>
+      {desired === undefined || desired.ladder.length < 2 ? null : (
+        <details>
+          <summary>The ladder</summary>
+          <section class="scroll-y" tabIndex={0} aria-label="Rungs of the ladder">
+            <table>
+              <thead>
+                <tr>
+                  <th scope="col">Rung</th>
+                  <th scope="col" class="number">
+                    Rate
+                  </th>
+                  <th scope="col" class="number">
+                    Power
+                  </th>
+                  <th scope="col" class="number">
+                    Utility
+                  </th>
+                </tr>
+              </thead>
+              <tbody>
+                {desired.ladder.map((rung) => {
+                  const id = configurationId(rung.configuration)
+                  return (
+                    <tr key={id}>
+                      <td class="mono">{format.shortConfiguration(id)}</td>
+                      <td class="number">{format.rate(rung.rateBps)}</td>
+                      <td class="number">{format.power(rung.powerW)}</td>
+                      <td class="number">{format.utility(rung.utility)}</td>
+                    </tr>
+                  )
+                })}
+              </tbody>
+            </table>
+          </section>
+        </details>
+      )}
+    </Panel>
+  )
+}

@@ -1,0 +1,71 @@
+import { formatPower, formatRate } from '@espalier/shared/units'
+
+/** What is not known. */
+export const UNKNOWN = '–'
+
+const or =
+  <Value>(format: (value: Value) => string) =>
+  (value: Value | undefined | null): string =>
+    value === undefined || value === null || Number.isNaN(value) ? UNKNOWN : format(value)
+
+const digits = (value: number, count = 3): string => String(Number(value.toPrecision(count)))
+
+export const rate = or(formatRate)
+export const power = or((watts: number) =>
+  watts >= 1000
+    ? `${digits(watts / 1000)} kW`
+    : watts === 0
+      ? '0 W'
+      : watts < 0
+        ? `−${formatPower(-watts)}`
+        : formatPower(watts),
+)
+export const energy = or((joules: number) =>
+  joules >= 3.6e6
+    ? `${digits(joules / 3.6e6)} kWh`
+    : joules >= 1000
+      ? `${digits(joules / 1000)} kJ`
+      : joules > 0 && joules < 0.1
+        ? `${digits(joules * 1000)} mJ`
+        : `${digits(joules)} J`,
+)
+export const milliseconds = or((ms: number) =>
+  ms < 10 ? `${digits(ms, 2)} ms` : ms < 10_000 ? `${ms.toFixed(0)} ms` : `${digits(ms / 1000)} s`,
+)
+export const decibels = or((db: number) => `${db.toFixed(1)} dB`)
+export const percent = or((share: number) => `${digits(100 * share, share < 0.01 ? 2 : 3)} %`)
+export const count = or((value: number) => Math.round(value).toLocaleString('en').replaceAll(',', ' '))
+export const celsius = or((value: number) => `${value.toFixed(0)} °C`)
+export const perSecond = or((value: number) => `${digits(value)} /s`)
+export const grams = or((value: number) => (value >= 1000 ? `${digits(value / 1000)} kg` : `${digits(value)} g`))
+export const bytes = or((value: number) => {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB']
+  const at = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, value)) / 3)))
+  return `${digits(value / 1000 ** at)} ${units[at]}`
+})
+export const utility = or((value: number) => digits(value, 4))
+
+/** With its sign: what is more and what is less must not look alike. */
+export const signed =
+  (format: (value: number) => string) =>
+  (value: number | undefined): string => {
+    if (value === undefined) return UNKNOWN
+    const text = format(Math.abs(value))
+    return value > 0 ? `+${text}` : value < 0 ? `−${text}` : text
+  }
+
+export const duration = or((seconds: number) => {
+  if (seconds < 90) return `${Math.round(seconds)} s`
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`
+})
+
+export const timeOfDay = (atMs: number): string =>
+  new Date(atMs).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+
+/** A configuration within its family: `full a064 512x288@5 wasm2`. */
+export function shortConfiguration(id: string | undefined): string {
+  if (id === undefined) return UNKNOWN
+  const [, variant, alpha, size, , backend] = id.split('/')
+  return [variant, alpha, size, backend].filter((part) => part !== undefined).join(' ')
+}
