@@ -124,4 +124,8 @@ export const migrations: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX events_by_time ON events (device, received_ms);
   `,
+  // Estimates are factors with residuals now; devices teach them again within a minute.
+  `
+  DELETE FROM estimates;
+  `,
 ]
