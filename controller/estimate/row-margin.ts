@@ -36,8 +36,12 @@ const LEAST_COMMON = 1e-6
 export const startRowMargin: RowMargin = { k: K.least, common: (0.08 / K.least) ** 2, predicted: 0 }
 
 /** Learn from a limit that was planned for and then measured; what is not a number says nothing. */
-export function updateRowMargin(margin: RowMargin, { miss, isViolated, predicted }: RowReading): RowMargin {
-  if (!Number.isFinite(miss) || !Number.isFinite(predicted)) return margin
+export function updateRowMargin(
+  margin: RowMargin,
+  { miss, isViolated, predicted: asPredicted }: RowReading,
+): RowMargin {
+  if (!Number.isFinite(miss) || !(asPredicted >= 0)) return margin
+  const predicted = Math.min(MOST_SHARE ** 2, asPredicted)
   // One surprise counts for no more than three deviations, so that it does not widen the margin for hours.
   const square = Math.min(2 * Math.max(0, miss) ** 2, 9 * (margin.common + predicted))
   return {
