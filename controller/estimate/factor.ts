@@ -65,3 +65,9 @@ export function predictFactor(factor: Factor, key: string, peers: Residuals = {}
   const residual = residualOf(factor, key, peers)
   return { mean: factor.common.mean + residual.mean, variance: predictedVariance(factor.common) + residual.variance }
 }
+
+/** After a drift: as unsure as the drift was large, and the noise is learned anew. */
+export const reopenFactor = ({ common, residuals }: Factor, shift: number): Factor => ({
+  common: { ...common, variance: common.variance + shift ** 2, readings: 0 },
+  residuals,
+})

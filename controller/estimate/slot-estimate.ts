@@ -1,13 +1,23 @@
 import { type Configuration, parseConfigurationId } from '@espalier/shared/configuration'
 import { z } from 'zod'
 import type { Nominal } from '../plan/predict.ts'
-import { type CauseKeys, causesSchema, learnCauses, type PeerResiduals, startCauses } from './causes.ts'
+import {
+  type CauseKeys,
+  type CauseReading,
+  causesSchema,
+  learnCauses,
+  type PeerResiduals,
+  startCauses,
+} from './causes.ts'
 import { type ClassPrior, noClass, poolClass } from './class-prior.ts'
+import { driftSchema } from './drift.ts'
 
 /** What was learned about one slot of one device, relative to the manifest's cards. */
 export const slotEstimateSchema = causesSchema.unwrap().extend({
   /** The slot's share of what the device draws beside encoding: idle, and the agent itself. */
   basePower: z.object({ meanW: z.number().min(0), varianceW2: z.number().min(0), readings: z.int().min(0) }),
+  /** How latency and J/frame run away from what they were; absent before the first reading. */
+  drift: z.object({ latency: driftSchema, energy: driftSchema }).optional(),
   /** Configuration id of the last reading. */
   configuration: z.string().optional(),
 })
@@ -23,6 +33,8 @@ export interface TelemetryWindow {
   readonly dynamicJoules: number
   /** The slot's share of the device's other joules. */
   readonly baseJoules: number
+  /** Joules are computed and not read. */
+  readonly isModelled: boolean
   readonly latencyP50S: number | undefined
   readonly psnrDb: number | undefined
 }
@@ -57,6 +69,17 @@ export const keysOf = ({ variant, alpha255, width, height, mode, backend, thread
   stream: `${variant}/a${alpha255}/${width}x${height}`,
 })
 
+/** Measured / nominal of a window with frames. */
+export function ratiosOf(window: TelemetryWindow, nominal: Nominal): CauseReading {
+  const { frames, latencyP50S, psnrDb } = window
+  return {
+    bits: window.bits / frames / nominal.bitsPerFrame,
+    latency: latencyP50S === undefined ? undefined : latencyP50S / nominal.latencyS,
+    energy: window.dynamicJoules / frames / nominal.joulesPerFrame,
+    qualityDb: psnrDb === undefined ? undefined : psnrDb - nominal.psnrDb,
+  }
+}
+
 /** Learn from a window. Causes that the window says nothing about stay as they were. */
 export function updateEstimate(
   estimate: SlotEstimate,
@@ -68,16 +91,10 @@ export function updateEstimate(
     window.seconds > 0 ? updateBasePower(estimate.basePower, window.baseJoules / window.seconds) : estimate.basePower
   const configuration = parseConfigurationId(window.configuration)
   if (window.frames <= 0 || configuration === undefined) return { ...estimate, basePower }
-  const { latencyP50S, psnrDb } = window
-  const reading = {
-    bits: window.bits / window.frames / nominal.bitsPerFrame,
-    latency: latencyP50S === undefined ? undefined : latencyP50S / nominal.latencyS,
-    energy: window.dynamicJoules / window.frames / nominal.joulesPerFrame,
-    qualityDb: psnrDb === undefined ? undefined : psnrDb - nominal.psnrDb,
-  }
   return {
-    ...learnCauses(estimate, reading, keysOf(configuration), peers),
+    ...learnCauses(estimate, ratiosOf(window, nominal), keysOf(configuration), peers),
     basePower,
+    ...(estimate.drift === undefined ? {} : { drift: estimate.drift }),
     configuration: window.configuration,
   }
 }

@@ -157,7 +157,12 @@ export function createIngest(options: IngestOptions): Ingest {
       if (window === undefined || configuration === undefined || manifest?.task !== 'image-codec') continue
       if (manifest.variants.every(({ id }) => id !== configuration.variant)) continue
       const nominal = predictNominal(configuration, birth, manifest)
-      store.telemetry.saveEstimate(device.id, birth.slot, fleet.beliefs.learn(device, birth, window, nominal))
+      const { estimate, notices } = fleet.beliefs.learn(device, birth, window, nominal, clock.wallMs())
+      store.telemetry.saveEstimate(device.id, birth.slot, estimate)
+      for (const notice of notices) {
+        log.warn(notice, 'alarm')
+        events.emit({ kind: 'alarm', data: notice })
+      }
     }
   }
 

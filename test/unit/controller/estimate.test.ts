@@ -20,6 +20,7 @@ const window = (changes: Partial<TelemetryWindow>): TelemetryWindow => ({
   bits: 5000,
   dynamicJoules: 0.5,
   baseJoules: 2,
+  isModelled: false,
   latencyP50S: 0.02,
   psnrDb: 34,
   ...changes,
