@@ -1,7 +1,8 @@
 import { runSeeds } from '@espalier/controller/sim/run-seeds'
 import type { SeedResult } from '@espalier/controller/sim/simulate'
 import { meanOf, type PolicySummary, summarise } from '@espalier/controller/sim/summarise'
-import { plotSimulation } from '../plot-simulation.ts'
+import { plotPolicies } from '../plot-policies.ts'
+import { barsOf } from '../policy-bars.ts'
 import { startProgress } from '../progress.ts'
 import { atLeast, atMost, type Check, type Findings } from './checks.ts'
 
@@ -46,6 +47,11 @@ export async function benchSim(): Promise<Findings> {
   return {
     checks: [...checkPolicies(policies), ...checkCalibration(seeds)],
     details: { ...SCALE, seeds: SEEDS, policies, results: seeds },
-    plots: { 'utility.svg': plotSimulation(policies) },
+    plots: {
+      'utility.svg': plotPolicies(
+        `${SCALE.devices} simulated devices, ${SCALE.hours} h, seeds ${SEEDS}`,
+        barsOf(policies),
+      ),
+    },
   }
 }

@@ -33,6 +33,7 @@ import type { Decoder } from '../uplink/decoder.ts'
 import { streamEvents } from './event-stream.ts'
 import { formatMetrics } from './metrics.ts'
 import { findForeignOrigin } from './origin-check.ts'
+import { addTraceRoutes } from './routes/trace.ts'
 import {
   budgetBodySchema,
   budgetKeySchema,
@@ -329,6 +330,8 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       variants: manifest.variants.map(({ id }) => id),
     })),
   )
+
+  addTraceRoutes(instance, options)
 
   api.get('/health', { schema: { response: { 200: healthSchema } } }, () => {
     const mqtt = options.link().isConnected()

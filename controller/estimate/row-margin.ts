@@ -10,6 +10,7 @@ export interface RowMargin {
   readonly common: number
   /** Variance that the estimates predicted of the last plan: falls when few devices carry the load, rises after changes. */
   readonly predicted: number
+  readonly looks: number
 }
 
 /** What one look at a limit says. */
@@ -25,15 +26,16 @@ export interface RowReading {
   readonly predicted: number
 }
 
-const K = { target: 0.001, step: 0.5, least: 3.8, most: 7 }
+const K = { target: 0.001, step: 0.5, least: 4, most: 7 }
 /** Also where the estimates say that nothing is uncertain. */
 const LEAST_SHARE = 0.005
 const MOST_SHARE = 0.3
-const FORGETTING = 0.01
+/** The mean over all looks at first, over two hundred later. */
+const lookWeight = (looks: number): number => Math.max(0.005, 1 / (looks + 12))
 const LEAST_COMMON = 1e-6
 
 /** 8 % is kept free until something was measured. */
-export const startRowMargin: RowMargin = { k: K.least, common: (0.08 / K.least) ** 2, predicted: 0 }
+export const startRowMargin: RowMargin = { k: K.least, common: (0.08 / K.least) ** 2, predicted: 0, looks: 0 }
 
 /** Learn from a limit that was planned for and then measured; what is not a number says nothing. */
 export function updateRowMargin(
@@ -46,8 +48,9 @@ export function updateRowMargin(
   const square = Math.min(2 * Math.max(0, miss) ** 2, 9 * (margin.common + predicted))
   return {
     k: adaptK(margin.k, isViolated ? 1 : 0, K),
-    common: Math.max(LEAST_COMMON, margin.common + FORGETTING * (square - predicted - margin.common)),
+    common: Math.max(LEAST_COMMON, margin.common + lookWeight(margin.looks) * (square - predicted - margin.common)),
     predicted,
+    looks: margin.looks + 1,
   }
 }
 

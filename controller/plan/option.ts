@@ -38,6 +38,10 @@ export interface Option extends Choice {
  * not move to and fro.
  */
 const STAYING_SHARE = 0.25
+
+/** Standard deviations that a frame's latency is taken to be above its mean where it is held against its interval. */
+export const deadlineSigmas = (latencyK: number, isStaying: boolean): number =>
+  (isStaying ? STAYING_SHARE : 1) * latencyK
 /**
  * Bonuses by what stays, as shares of the weight. A change of variant or size costs a warm-up, a change of frame
  * rate or alpha almost nothing; the last only keeps noise from moving the plan.
@@ -88,7 +92,7 @@ function makeOption(id: string, configuration: Configuration, input: SlotInput):
   const merit = utilityOf(prediction.psnrDb, configuration.frameRate, birth)
   const bonus = stayingBonus(configuration, planned, birth.weight)
   const isStaying = isSameGraph(configuration, planned) && configuration.frameRate === planned?.frameRate
-  const sigmas = (isStaying ? STAYING_SHARE : 1) * (input.latencyK ?? START_LATENCY_K)
+  const sigmas = deadlineSigmas(input.latencyK ?? START_LATENCY_K, isStaying)
   const slowestS = prediction.latencyS * Math.exp(sigmas * prediction.latencySigmaLog)
   return {
     id,

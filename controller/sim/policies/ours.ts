@@ -3,9 +3,10 @@ import { type Causes, learnCauses, predictCauses, startCauses } from '../../esti
 import { type ClassPrior, poolClass } from '../../estimate/class-prior.ts'
 import { learnLatencyK, START_LATENCY_K } from '../../estimate/latency-bound.ts'
 import { RowMargins } from '../../estimate/row-margins.ts'
+import { deadlineSigmas } from '../../plan/option.ts'
 import { solveWithMargins } from '../../plan/plan-fleet.ts'
 import type { Choice } from '../../plan/problem.ts'
-import { EPOCH_S, IDLE_W, nominalJoules, nominalLatencyS, type SimFleet, worthOf } from '../fleet.ts'
+import { EPOCH_S, nominalJoules, nominalLatencyS, type SimFleet, worthOf } from '../fleet.ts'
 import { cheapestOption, LEASE_EPOCHS } from '../play.ts'
 import type { MakePolicy, Reading } from '../policy.ts'
 import { makeChoice } from '../tables.ts'
@@ -63,7 +64,7 @@ interface Expected {
 export const makeOurs =
   ({ modelBonus = 0.03, optionBonus = 0.01, powerShare = 1 }: OursOptions = {}): MakePolicy =>
   (fleet: SimFleet) => {
-    const { devices, sites, options } = fleet
+    const { devices, sites, options, idleW } = fleet
     const cheapest = cheapestOption(fleet)
     const powerCapW = powerShare * fleet.powerCapW
     const classes = new Map<string, ClassPrior<Causes>>()
@@ -116,7 +117,7 @@ export const makeOurs =
         const predicted = (expected.loadSigmaBps[s]! / expected.capacityBps[s]!) ** 2
         margins.learn(`site:${id}`, { miss, isViolated: measured > 1 && !isCliff, predicted }, nowMs)
       }
-      const movableW = powerCapW - IDLE_W * devices.length
+      const movableW = powerCapW - idleW * devices.length
       const found = {
         miss: (powerW - expected.powerW) / movableW,
         isViolated: powerW > powerCapW,
@@ -133,21 +134,23 @@ export const makeOurs =
       const choices = options.map((option, j): SimChoice => {
         const { bits, latency, energy, qualityDb } = predictCauses(estimate, keysOf(option.id), peersOf(i))
         const sigma = Math.sqrt(latency.variance + FRAME_VARIANCE)
-        const slowestS = nominalLatencyS(device, option) * Math.exp(latency.mean + latencyK * sigma)
+        const isSameModel = option.model === options[running]!.model
+        const isStaying = isSameModel && option.frameRate === options[running]!.frameRate
+        const slowestLog = latency.mean + deadlineSigmas(latencyK, isStaying) * sigma
+        const slowestS = nominalLatencyS(device, option) * Math.exp(slowestLog)
         if (slowestS <= DEADLINE_SHARE / option.frameRate) allowed.push(j)
         if (slowestS * option.frameRate < least) [fastest, least] = [j, slowestS * option.frameRate]
         const rateBps = option.bitsPerFrame * option.frameRate * Math.exp(bits.mean)
         const activeW = nominalJoules(device, option) * option.frameRate * Math.exp(energy.mean)
-        const isSameModel = option.model === options[running]!.model
         const bonus = (isSameModel ? modelBonus : 0) + (j === running ? optionBonus : 0)
         return {
           option: j,
           ...makeChoice(option.id, {
             rateBps,
             rateSigmaBps: rateBps * Math.sqrt(bits.variance),
-            powerW: IDLE_W + activeW,
+            powerW: idleW + activeW,
             powerSigmaW: activeW * Math.sqrt(energy.variance),
-            worth: device.weight * (worthOf(option.psnrDb + qualityDb, option.frameRate) + bonus),
+            worth: device.weight * (worthOf(option.psnrDb + qualityDb, option) + bonus),
           }),
         }
       })
@@ -176,7 +179,7 @@ export const makeOurs =
           reserved.bps[site]! += keeps?.rateBps ?? 0
           reserved.watts += (keeps?.powerMw ?? 0) / 1000
         }
-        const basePower = { meanW: IDLE_W }
+        const basePower = { meanW: idleW }
         const slots = told.map((i) => ({
           input: { key: devices[i]!.id, site: sites[devices[i]!.site]!.id, estimate: { basePower } },
           allowed: choicesOf(i, planned[i]!),

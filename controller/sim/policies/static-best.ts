@@ -30,7 +30,7 @@ function assign(world: World, shares: readonly number[], powerShare: number): Ui
             worth: mean(
               (t) =>
                 device.weight *
-                worthOf(world.psnrDb(t, i, j), option.frameRate) *
+                worthOf(world.psnrDb(t, i, j), option) *
                 (1 - lateShare(world.latencyS(t, i, j), option.frameRate)),
             ),
           }),
