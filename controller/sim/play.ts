@@ -9,6 +9,8 @@ export interface Outcome {
   readonly utility: number
   readonly powerW: number
   readonly siteViolations: number
+  /** Of each site alone. */
+  readonly violationsBySite: readonly number[]
   /** Those of epochs in which the uplink had not just fallen by more than 10 %. */
   readonly avoidableViolations: number
   /** Mean excess of the violations, as a share of the uplink. */
@@ -116,6 +118,7 @@ export function play(
   }
   const delayed: (Reading | undefined)[] = devices.map(() => undefined)
   const utilityByEpoch = new Float64Array(world.epochs - warmUp)
+  const violations = new Uint32Array(sites.length)
   let [powerSum, siteViolations, avoidable, overshoot, powerViolations] = [0, 0, 0, 0, 0]
   let [lateSum, ran, reloads, switches] = [0, 0, 0, 0]
 
@@ -175,6 +178,7 @@ export function play(
         const excess = loadBps[s]! / capacityBps[s]! - 1
         if (excess <= 0) continue
         siteViolations++
+        violations[s]!++
         overshoot += excess
         if (capacityBps[s]! >= (1 - CLIFF) * world.capacityBps(Math.max(0, t - 1), s)) avoidable++
       }
@@ -189,6 +193,7 @@ export function play(
     utility: utilityByEpoch.reduce((a, b) => a + b, 0),
     powerW: powerSum / epochs,
     siteViolations: siteViolations / (epochs * sites.length),
+    violationsBySite: [...violations].map((n) => n / epochs),
     avoidableViolations: avoidable / (epochs * sites.length),
     overshoot: siteViolations === 0 ? 0 : overshoot / siteViolations,
     powerViolations: powerViolations / epochs,

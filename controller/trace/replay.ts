@@ -4,7 +4,7 @@ import { POLICIES } from '../sim/policies.ts'
 import type { Trace } from './trace.ts'
 import { traceWorld } from './trace-world.ts'
 
-export interface ReplayResult extends Omit<Outcome, 'utilityByEpoch'> {
+export interface ReplayResult extends Omit<Outcome, 'utilityByEpoch' | 'violationsBySite'> {
   /** A name in POLICIES, or `recorded`: what really ran. */
   readonly policy: string
   /** Of what the clairvoyant has when changes cost nothing. */
@@ -25,7 +25,11 @@ export function replayTrace(trace: Trace, policies: readonly string[]): Replay {
   const reference = play(world, clairvoyant(world.fleet, world), { isSwitchingFree: true, isReportedExactly: true })
   const results = ['recorded', ...policies].map((policy): ReplayResult => {
     const make = policy === 'recorded' ? recorded : POLICIES[policy]!
-    const { utilityByEpoch, ...outcome } = play(world, make(world.fleet, world), { isReportedExactly: true })
+    const {
+      utilityByEpoch,
+      violationsBySite: _,
+      ...outcome
+    } = play(world, make(world.fleet, world), { isReportedExactly: true })
     return {
       policy,
       ...outcome,

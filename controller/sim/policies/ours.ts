@@ -21,8 +21,6 @@ export interface OursOptions {
 
 /** Frames of an epoch differ among themselves. */
 const FRAME_VARIANCE = 0.04 ** 2
-/** Of what an uplink carried last; the rest is the moving average, if that is less. */
-const LAST_SHARE = 0.7
 /** What a class knows is looked at again so often, epochs. */
 const POOL_EVERY = 60
 
@@ -34,14 +32,6 @@ const prior: Causes = startCauses({
 })
 
 const keysOf = (id: string) => ({ work: id, stream: id })
-
-/** What an uplink will carry: falls at once with what it carried, recovers slower. */
-function expectCapacity(average: Float64Array, last: Float64Array): number[] {
-  return [...last].map((bps, s) => {
-    average[s] = 0.8 * average[s]! + 0.2 * bps
-    return Math.min(bps, LAST_SHARE * bps + (1 - LAST_SHARE) * average[s]!)
-  })
-}
 
 interface SimChoice extends Choice {
   readonly option: number
@@ -62,7 +52,7 @@ interface Expected {
  * and leases nothing here is of the simulator.
  */
 export const makeOurs =
-  ({ modelBonus = 0.03, optionBonus = 0.01, powerShare = 1 }: OursOptions = {}): MakePolicy =>
+  ({ modelBonus = 0.025, optionBonus = 0.01, powerShare = 1 }: OursOptions = {}): MakePolicy =>
   (fleet: SimFleet) => {
     const { devices, sites, options, idleW } = fleet
     const cheapest = cheapestOption(fleet)
@@ -70,7 +60,6 @@ export const makeOurs =
     const classes = new Map<string, ClassPrior<Causes>>()
     const estimates: Causes[] = devices.map(() => prior)
     const margins = new RowMargins()
-    const average = Float64Array.from(sites, ({ nominalBps }) => nominalBps)
     const silentFor = new Uint16Array(devices.length)
     const held: (Choice | undefined)[] = devices.map(() => undefined)
     let latencyK = START_LATENCY_K
@@ -162,7 +151,8 @@ export const makeOurs =
         learnFrom(epoch, readings)
         learnRows(epoch, capacityBps, loadBps, powerW)
         before = capacityBps
-        const expectedBps = expectCapacity(average, capacityBps)
+        // What an uplink carried last is what it is taken to carry next: how far that is off is in the margin.
+        const expectedBps = [...capacityBps]
         const reserved = { bps: sites.map(() => 0), watts: 0 }
         const told: number[] = []
         for (const [i, { site }] of devices.entries()) {
