@@ -26,7 +26,7 @@ export interface RowReading {
   readonly predicted: number
 }
 
-const K = { target: 0.001, step: 0.5, least: 3.7, most: 7 }
+const K = { target: 0.001, step: 0.5, least: 3.9, most: 7 }
 /** Also where the estimates say that nothing is uncertain. */
 const LEAST_SHARE = 0.005
 const MOST_SHARE = 0.3

@@ -15,6 +15,7 @@ import { type Limit, type Plan, type PlannedSlot, planFleet, type Row } from '..
 import type { Store } from '../store/open-store.ts'
 import type { Streams } from '../uplink/streams.ts'
 import { type DesiredBody, LEASE_TTL_S, leaseSum, makeDesired, mustPublish } from './desired-state.ts'
+import { Explorer } from './explorer.ts'
 import { measureDevice } from './measure.ts'
 import { reserveOf } from './reserve.ts'
 
@@ -51,6 +52,7 @@ const LEASED_SHARE = 0.97
 export function createPlanner(options: PlannerOptions): Planner {
   const { store, fleet, families, streams, events, clock, log } = options
   const margins = new RowMargins()
+  const explorer = new Explorer()
   const publishedMs = new Map<DeviceId, number>()
   /** As the latest plan that had the device sees it. */
   const plannedSlots = new Map<DeviceId, readonly PlannedSlot[]>()
@@ -76,7 +78,9 @@ export function createPlanner(options: PlannerOptions): Planner {
             birth,
             manifest,
             ...fleet.beliefs.of(device, birth),
-            planned: device.desired?.slots.find(({ slot }) => slot === birth.slot)?.ladder[0]?.configuration,
+            planned:
+              explorer.plannedOf(`${device.id}/${birth.slot}`) ??
+              device.desired?.slots.find(({ slot }) => slot === birth.slot)?.ladder[0]?.configuration,
           },
         ]
       })
@@ -217,7 +221,7 @@ export function createPlanner(options: PlannerOptions): Planner {
   function planNow(): void {
     checkLimits()
     const rows = limits()
-    const next = planFleet({ slots: slotInputs(), ...rows })
+    const next = explorer.apply(planFleet({ slots: slotInputs(), ...rows }), clock.monotonicMs())
     const slotsOf = new Map<DeviceId, PlannedSlot[]>()
     for (const slot of next.slots) {
       const id = slot.input.key.split('/')[0] as DeviceId
