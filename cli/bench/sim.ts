@@ -5,6 +5,7 @@ import { plotPolicies } from '../plot-policies.ts'
 import { barsOf } from '../policy-bars.ts'
 import { startProgress } from '../progress.ts'
 import { atLeast, atMost, type Check, type Findings } from './checks.ts'
+import { describeTraces, simulateTraces } from './sim-traces.ts'
 
 const SCALE = { devices: 200, hours: 4 }
 const SEEDS = [1, 2, 3, 4, 5]
@@ -47,8 +48,22 @@ function checkStatic(policies: readonly PolicySummary[], seeds: readonly SeedRes
   ]
 }
 
+function describePolicies(policies: readonly PolicySummary[]): string {
+  const pct = (share: number, digits: number) => (100 * share).toFixed(digits)
+  const rows = policies.map(
+    (p) =>
+      `| ${p.policy} | ${p.utilityPct.mean.toFixed(1)} ± ${p.utilityPct.halfWidth?.toFixed(1)} | ${p.powerW.mean.toFixed(0)} | ${pct(p.siteViolations.mean, 2)} (${pct(p.avoidableViolations.mean, 3)}) | ${pct(p.powerViolations.mean, 2)} | ${pct(p.late.mean, 3)} | ${p.reloads.mean.toFixed(1)} | ${p.switches.mean.toFixed(1)} |`,
+  )
+  return [
+    '| policy | utility % (± 95 %) | power W | site violations % (avoidable) | power violations % | late % | reloads /h | changes /h |',
+    '|---|---|---|---|---|---|---|---|',
+    ...rows,
+    '',
+  ].join('\n')
+}
+
 /** The simulator's rows of docs/simulator.md. */
-export async function benchSim(): Promise<Findings> {
+export async function benchSim(dataDir: string): Promise<Findings> {
   const progress = startProgress('simulating')
   const seeds = await runSeeds(
     SEEDS,
@@ -56,9 +71,11 @@ export async function benchSim(): Promise<Findings> {
     progress.update,
   ).finally(progress.stop)
   const policies = summarise(seeds)
+  const traceDriven = await simulateTraces(dataDir)
   return {
     checks: [...checkPolicies(policies), ...checkStatic(policies, seeds), ...checkCalibration(seeds)],
-    details: { ...SCALE, seeds: SEEDS, policies, results: seeds },
+    details: { ...SCALE, seeds: SEEDS, policies, results: seeds, traceDriven: traceDriven ?? 'skipped' },
+    page: [describePolicies(policies), describeTraces(traceDriven)].join('\n'),
     plots: {
       'utility.svg': plotPolicies(
         `${SCALE.devices} simulated devices, ${SCALE.hours} h, seeds ${SEEDS}`,
