@@ -21,8 +21,19 @@ const deviceSummarySchema = z.object({
 })
 export type DeviceSummary = z.infer<typeof deviceSummarySchema>
 
+interface Call {
+  readonly method: string
+  readonly body?: unknown
+}
+
 /** @throws {TransportError} If the controller does not answer, or refuses. */
-export async function callApi(base: string, path: string, init?: { method: string; body?: unknown }): Promise<unknown> {
+export async function callApi(base: string, path: string, init?: Call): Promise<unknown> {
+  const text = await callApiForText(base, path, init)
+  return text === '' ? undefined : JSON.parse(text)
+}
+
+/** The same for answers that are not one JSON document. */
+export async function callApiForText(base: string, path: string, init?: Call): Promise<string> {
   const response = await fetch(new URL(`/api/v1/${path}`, base), {
     method: init?.method ?? 'GET',
     ...(init?.body === undefined
@@ -39,7 +50,7 @@ export async function callApi(base: string, path: string, init?: { method: strin
     throw new TransportError(`Cannot ${init?.method ?? 'GET'} "${path}": ${response.status} ${text}`, {
       retryable: false,
     })
-  return text === '' ? undefined : JSON.parse(text)
+  return text
 }
 
 export async function getDevices(base: string): Promise<DeviceSummary[]> {

@@ -9,6 +9,7 @@ import { registerFleetCommands } from './commands/fleet.ts'
 import { registerForgeCommand } from './commands/forge.ts'
 import { registerProgramCommands } from './commands/programs.ts'
 import { registerSimCommand } from './commands/sim.ts'
+import { registerTraceCommands } from './commands/trace.ts'
 import { registerUpCommand } from './commands/up.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -29,6 +30,7 @@ for (const register of [
   registerFleetCommands,
   registerProgramCommands,
   registerSimCommand,
+  registerTraceCommands,
   registerBenchCommand,
 ])
   register(program)

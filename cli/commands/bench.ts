@@ -98,7 +98,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     return { checks, details: recoveries }
   },
 
-  sim: benchSim,
+  sim: () => benchSim(DATA_DIR),
 }
 
 function describeMachine(): string {

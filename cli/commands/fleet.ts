@@ -19,6 +19,7 @@ const whySchema = z.object({
       why: z.object({
         chosen: z.string(),
         runnerUp: z.string().optional(),
+        probe: z.string().optional(),
         binding: z.string(),
         bindings: z.array(z.string()).optional(),
         price: z.string(),
@@ -143,6 +144,7 @@ async function showWhy(device: string, options: FleetOptions): Promise<void> {
               [
                 `${device}/${slot}`,
                 `  chosen     ${why.chosen}`,
+                ...(why.probe === undefined ? [] : [`  probe      ${why.probe}`]),
                 `  runner-up  ${why.runnerUp ?? NONE}`,
                 `  held by    ${(why.bindings?.length ? why.bindings : [why.binding]).join(', ')}`,
                 `  price      ${why.price}`,

@@ -5,7 +5,9 @@ import { runSeeds } from '@espalier/controller/sim/run-seeds'
 import { type PolicySummary, summarise } from '@espalier/controller/sim/summarise'
 import { ConfigError, describeError } from '@espalier/shared/errors'
 import { type Command, InvalidArgumentError } from 'commander'
-import { plotSimulation } from '../plot-simulation.ts'
+import { parsePolicies } from '../parse-policies.ts'
+import { plotPolicies } from '../plot-policies.ts'
+import { barsOf } from '../policy-bars.ts'
 import { startProgress } from '../progress.ts'
 
 interface Options {
@@ -28,14 +30,6 @@ function parseCount(text: string): number {
   const count = parsePositive(text)
   if (!Number.isInteger(count)) throw new InvalidArgumentError('Expected a whole number.')
   return count
-}
-
-function parsePolicies(text: string): string[] {
-  const names = text === 'all' ? Object.keys(POLICIES) : text.split(',')
-  const unknown = names.find((name) => !Object.hasOwn(POLICIES, name))
-  if (unknown !== undefined)
-    throw new InvalidArgumentError(`"${unknown}" is no policy: expected all, ${Object.keys(POLICIES).join(', ')}.`)
-  return names
 }
 
 async function readTrace(path: string): Promise<{ name: string; text: string }> {
@@ -87,7 +81,8 @@ async function sim({ devices, hours, policy, seeds, bandwidth, plot, json }: Opt
     progress.update,
   ).finally(progress.stop)
   const policies = summarise(results)
-  if (plot !== undefined) await writeFile(plot, plotSimulation(policies))
+  if (plot !== undefined)
+    await writeFile(plot, plotPolicies(`${devices} simulated devices, ${hours} h, ${seeds} worlds`, barsOf(policies)))
   if (json)
     process.stdout.write(`${JSON.stringify({ devices, hours, seeds: numbers, policies, results }, undefined, 2)}\n`)
   else printTable(policies)

@@ -48,6 +48,7 @@ import { addFamilyVersionRoutes, type FamilyVersionRouteOptions } from './routes
 import { addFleetRoutes } from './routes/fleet.ts'
 import { addLiveRoutes } from './routes/live.ts'
 import { addRolloutRoutes, type RolloutRouteOptions } from './routes/rollouts.ts'
+import { addTraceRoutes } from './routes/trace.ts'
 import {
   budgetBodySchema,
   budgetKeySchema,
@@ -389,6 +390,8 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       variants: manifest.variants.map(({ id }) => id),
     })),
   )
+
+  addTraceRoutes(instance, options)
 
   api.get('/health', { schema: { response: { 200: healthSchema } } }, () => {
     const mqtt = options.link().isConnected()

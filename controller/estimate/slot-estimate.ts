@@ -1,29 +1,23 @@
+import { type Configuration, parseConfigurationId } from '@espalier/shared/configuration'
 import { z } from 'zod'
 import type { Nominal } from '../plan/predict.ts'
-import { startFilter, updateFilter } from './filter.ts'
+import {
+  type CauseKeys,
+  type CauseReading,
+  causesSchema,
+  learnCauses,
+  type PeerResiduals,
+  startCauses,
+} from './causes.ts'
+import { type ClassPrior, noClass, poolClass } from './class-prior.ts'
+import { driftSchema } from './drift.ts'
 
-const filterSchema = z.object({
-  mean: z.number(),
-  variance: z.number().min(0),
-  noise: z.number().min(0),
-  drift: z.number().min(0),
-  surprise: z.union([z.literal(-1), z.literal(0), z.literal(1)]),
-  readings: z.int().min(0),
-})
-
-/**
- * What was learned about one slot of one device, relative to the manifest's cards: one number for each cause, so
- * that a reading under any configuration informs the prediction of all others.
- */
-export const slotEstimateSchema = z.object({
-  /** Natural logarithm of measured / nominal. */
-  bits: filterSchema,
-  latency: filterSchema,
-  energy: filterSchema,
-  /** Measured minus nominal, dB. */
-  quality: filterSchema,
+/** What was learned about one slot of one device, relative to the manifest's cards. */
+export const slotEstimateSchema = causesSchema.unwrap().extend({
   /** The slot's share of what the device draws beside encoding: idle, and the agent itself. */
   basePower: z.object({ meanW: z.number().min(0), varianceW2: z.number().min(0), readings: z.int().min(0) }),
+  /** How latency and J/frame run away from what they were; absent before the first reading. */
+  drift: z.object({ latency: driftSchema, energy: driftSchema }).optional(),
   /** Configuration id of the last reading. */
   configuration: z.string().optional(),
 })
@@ -39,22 +33,24 @@ export interface TelemetryWindow {
   readonly dynamicJoules: number
   /** The slot's share of the device's other joules. */
   readonly baseJoules: number
+  /** Joules are computed and not read. */
+  readonly isModelled: boolean
   readonly latencyP50S: number | undefined
   readonly psnrDb: number | undefined
 }
 
 /** Multiply-accumulates say nothing of entropy coding and copying, hence the mean of the latency's prior. */
 export const priorEstimate: SlotEstimate = {
-  bits: startFilter({ mean: 0, variance: 0.25 ** 2, noise: 0.01 }),
-  latency: startFilter({ mean: Math.log(1.3), variance: 0.3 ** 2, noise: 0.01 }),
-  energy: startFilter({ mean: Math.log(1.3), variance: 0.4 ** 2, noise: 0.02 }),
-  quality: startFilter({ mean: 0, variance: 4, noise: 1 }),
+  ...startCauses({
+    bits: { mean: 0, variance: 0.25 ** 2, noise: 0.01 },
+    latency: { mean: Math.log(1.3), variance: 0.3 ** 2, noise: 0.01 },
+    energy: { mean: Math.log(1.3), variance: 0.4 ** 2, noise: 0.02 },
+    quality: { mean: 0, variance: 4, noise: 1 },
+  }),
   basePower: { meanW: 2, varianceW2: 1, readings: 0 },
 }
 
 const BASE_POWER_WEIGHT = 0.2
-/** Decibels vary about ten times as much as the logarithms do. */
-const QUALITY_SCALE = 10
 
 function updateBasePower(base: SlotEstimate['basePower'], powerW: number): SlotEstimate['basePower'] {
   if (!Number.isFinite(powerW) || powerW < 0) return base
@@ -67,22 +63,52 @@ function updateBasePower(base: SlotEstimate['basePower'], powerW: number): SlotE
   }
 }
 
+/** Alpha and frame rate do not change the work of a frame; backend and threads do not change its stream. */
+export const keysOf = ({ variant, alpha255, width, height, mode, backend, threads }: Configuration): CauseKeys => ({
+  work: `${variant}/${width}x${height}/${mode}/${backend}${threads}`,
+  stream: `${variant}/a${alpha255}/${width}x${height}`,
+})
+
+/** Measured / nominal of a window with frames. */
+export function ratiosOf(window: TelemetryWindow, nominal: Nominal): CauseReading {
+  const { frames, latencyP50S, psnrDb } = window
+  return {
+    bits: window.bits / frames / nominal.bitsPerFrame,
+    latency: latencyP50S === undefined ? undefined : latencyP50S / nominal.latencyS,
+    energy: window.dynamicJoules / frames / nominal.joulesPerFrame,
+    qualityDb: psnrDb === undefined ? undefined : psnrDb - nominal.psnrDb,
+  }
+}
+
 /** Learn from a window. Causes that the window says nothing about stay as they were. */
-export function updateEstimate(estimate: SlotEstimate, window: TelemetryWindow, nominal: Nominal): SlotEstimate {
+export function updateEstimate(
+  estimate: SlotEstimate,
+  window: TelemetryWindow,
+  nominal: Nominal,
+  peers?: PeerResiduals,
+): SlotEstimate {
   const basePower =
     window.seconds > 0 ? updateBasePower(estimate.basePower, window.baseJoules / window.seconds) : estimate.basePower
-  if (window.frames <= 0) return { ...estimate, basePower }
-  const learn = (filter: SlotEstimate['bits'], measured: number | undefined, expected: number) =>
-    measured === undefined || !(measured > 0) ? filter : updateFilter(filter, Math.log(measured / expected))
+  const configuration = parseConfigurationId(window.configuration)
+  if (window.frames <= 0 || configuration === undefined) return { ...estimate, basePower }
   return {
-    bits: learn(estimate.bits, window.bits / window.frames, nominal.bitsPerFrame),
-    latency: learn(estimate.latency, window.latencyP50S, nominal.latencyS),
-    energy: learn(estimate.energy, window.dynamicJoules / window.frames, nominal.joulesPerFrame),
-    quality:
-      window.psnrDb === undefined
-        ? estimate.quality
-        : updateFilter(estimate.quality, window.psnrDb - nominal.psnrDb, QUALITY_SCALE),
+    ...learnCauses(estimate, ratiosOf(window, nominal), keysOf(configuration), peers),
     basePower,
+    ...(estimate.drift === undefined ? {} : { drift: estimate.drift }),
     configuration: window.configuration,
   }
+}
+
+export type SlotPrior = ClassPrior<SlotEstimate>
+export const noSlotPrior: SlotPrior = noClass(priorEstimate)
+
+/** What the slots of a class and family say of a new one; base power is the mean of theirs. */
+export function poolSlots(members: readonly SlotEstimate[]): SlotPrior {
+  const pooled = poolClass(members, priorEstimate)
+  const heard = members.filter(({ basePower }) => basePower.readings > 0).map(({ basePower }) => basePower)
+  if (heard.length === 0) return pooled
+  const meanW = heard.reduce((sum, b) => sum + b.meanW, 0) / heard.length
+  const spread = heard.reduce((sum, b) => sum + b.varianceW2 + (b.meanW - meanW) ** 2, 0)
+  const varianceW2 = (priorEstimate.basePower.varianceW2 + spread) / (1 + heard.length)
+  return { ...pooled, start: { ...pooled.start, basePower: { meanW, varianceW2, readings: 0 } } }
 }

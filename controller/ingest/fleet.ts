@@ -3,6 +3,7 @@ import type { Desired } from '@espalier/shared/messages/controller'
 import type { Birth, Reported, State } from '@espalier/shared/messages/device'
 import type { SlotEstimate } from '../estimate/slot-estimate.ts'
 import type { Store } from '../store/open-store.ts'
+import { Beliefs } from './beliefs.ts'
 
 /** What the controller knows of a device now. Changed by ingest and the planner only. */
 export interface DeviceRecord {
@@ -27,6 +28,7 @@ export function isConnected(device: DeviceRecord): boolean {
 /** All devices that were ever seen, in order of id. */
 export class Fleet {
   readonly #devices = new Map<DeviceId, DeviceRecord>()
+  readonly beliefs = new Beliefs(this)
 
   /** Start from what the store knows. */
   static load(store: Store): Fleet {

@@ -13,7 +13,6 @@ import {
 import { type Envelope, parseMessage } from '@espalier/shared/messages/envelope'
 import { parseUpTopic } from '@espalier/shared/messages/topics'
 import type { Logger } from 'pino'
-import { priorEstimate, updateEstimate } from '../estimate/slot-estimate.ts'
 import type { EventBus } from '../events.ts'
 import { type Families, familyOf } from '../families.ts'
 import { predictNominal } from '../plan/predict.ts'
@@ -162,9 +161,12 @@ export function createIngest(options: IngestOptions): Ingest {
       if (window === undefined || configuration === undefined || manifest?.task !== 'image-codec') continue
       if (manifest.variants.every(({ id }) => id !== configuration.variant)) continue
       const nominal = predictNominal(configuration, birth, manifest)
-      const estimate = updateEstimate(device.estimates.get(birth.slot) ?? priorEstimate, window, nominal)
-      device.estimates.set(birth.slot, estimate)
+      const { estimate, notices } = fleet.beliefs.learn(device, birth, window, nominal, clock.wallMs())
       store.telemetry.saveEstimate(device.id, birth.slot, estimate)
+      for (const notice of notices) {
+        log.warn(notice, 'alarm')
+        events.emit({ kind: 'alarm', data: notice })
+      }
     }
   }
 

@@ -27,6 +27,7 @@ export function windowBetween(before: TelemetryRow, after: TelemetryRow, slotId:
     bits: late.bits - early.bits,
     dynamicJoules: late.joules - late.idleJoules - (early.joules - early.idleJoules),
     baseJoules: Math.max(0, baseJoules),
+    isModelled: primaryEnergy(after.counters.energy)?.method === 'model',
     latencyP50S: quantile(subtractCounts(late.latency, early.latency), 0.5),
     psnrDb: psnrCount > 0 ? (late.psnrSum - early.psnrSum) / psnrCount : undefined,
   }

@@ -6,6 +6,8 @@ import { type Option, utilityPerDb } from './option.ts'
 /** Why a slot runs what it runs. */
 export const explanationSchema = z.object({
   chosen: z.string(),
+  /** Why it runs though the plan would choose `runnerUp`: a configuration that never ran is tried. */
+  probe: z.string().optional(),
   /** What the same prices would choose if the chosen were not there. */
   runnerUp: z.string().optional(),
   /** What keeps the slot from its best configuration: `uplink site:<id>`, `power fleet`, `deadline`, `floor` or `none`. */

@@ -1,6 +1,8 @@
 import { type Configuration, configurationId, isSameGraph } from '@espalier/shared/configuration'
 import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
+import type { PeerResiduals } from '../estimate/causes.ts'
+import { START_LATENCY_K } from '../estimate/latency-bound.ts'
 import type { SlotEstimate } from '../estimate/slot-estimate.ts'
 import { listConfigurations, type SlotBirth } from './catalogue.ts'
 import { type Prediction, predict, predictNominal } from './predict.ts'
@@ -14,6 +16,10 @@ export interface SlotInput {
   readonly birth: SlotBirth
   readonly manifest: CodecManifest
   readonly estimate: SlotEstimate
+  /** What other devices of the class found of configurations that never ran here. */
+  readonly peers?: PeerResiduals | undefined
+  /** A frame must be done in time at this many standard deviations; learned from what readings missed. */
+  readonly latencyK?: number | undefined
   /** What the last plan chose; staying near it is worth a little. */
   readonly planned: Configuration | undefined
 }
@@ -27,10 +33,15 @@ export interface Option extends Choice {
   readonly meetsFloor: boolean
 }
 
-/** A frame must be done in time at this many standard deviations. */
-const DEADLINE_SIGMAS = 2
-/** What runs already is given up later than it would be taken up, so that a busy device does not move to and fro. */
-const STAYING_DEADLINE_SIGMAS = 0.5
+/**
+ * What runs already is given up later than it would be taken up, at this share of the deviations, so that a busy device does
+ * not move to and fro.
+ */
+const STAYING_SHARE = 0.25
+
+/** Standard deviations that a frame's latency is taken to be above its mean where it is held against its interval. */
+export const deadlineSigmas = (latencyK: number, isStaying: boolean): number =>
+  (isStaying ? STAYING_SHARE : 1) * latencyK
 /**
  * Bonuses by what stays, as shares of the weight. A change of variant or size costs a warm-up, a change of frame
  * rate or alpha almost nothing; the last only keeps noise from moving the plan.
@@ -77,11 +88,11 @@ function stayingBonus(configuration: Configuration, planned: Configuration | und
 function makeOption(id: string, configuration: Configuration, input: SlotInput): Option {
   const { birth, manifest, estimate, planned } = input
   const nominal = predictNominal(configuration, birth, manifest)
-  const prediction = predict(configuration, nominal, estimate, { isRunning: estimate.configuration === id })
+  const prediction = predict(configuration, nominal, estimate, input.peers)
   const merit = utilityOf(prediction.psnrDb, configuration.frameRate, birth)
   const bonus = stayingBonus(configuration, planned, birth.weight)
   const isStaying = isSameGraph(configuration, planned) && configuration.frameRate === planned?.frameRate
-  const sigmas = isStaying ? STAYING_DEADLINE_SIGMAS : DEADLINE_SIGMAS
+  const sigmas = deadlineSigmas(input.latencyK ?? START_LATENCY_K, isStaying)
   const slowestS = prediction.latencyS * Math.exp(sigmas * prediction.latencySigmaLog)
   return {
     id,

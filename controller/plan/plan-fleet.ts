@@ -2,7 +2,7 @@ import type { Rung } from '@espalier/shared/messages/controller'
 import { type Explanation, explain } from './explain.ts'
 import { makeLadder } from './ladder.ts'
 import { allowedOptions, listOptions, type Option, type SlotInput } from './option.ts'
-import type { Problem, Solution } from './problem.ts'
+import type { Choice, Problem, Solution } from './problem.ts'
 import { solve } from './solve.ts'
 
 /** A limit, and what of it is not for the plan. */
@@ -27,6 +27,8 @@ export interface Row {
   readonly reserved: number
   /** Mean of what is planned. */
   readonly planned: number
+  /** Standard deviation of that, by the estimates. */
+  readonly sigma: number
   /** Kept free: the larger of the margin share and two standard deviations. */
   readonly margin: number
   /** planned + margin + reserved <= total. */
@@ -67,7 +69,15 @@ const MAX_ATTEMPTS = 8
 /** Leases add up to at most this share of a budget: the rest covers frames that are under way. */
 const LEASED_SHARE = 0.97
 
-interface Prepared {
+/** What of a slot its limits are kept by: those of the simulator have no family and no birth. */
+export interface Plannable {
+  readonly input: Pick<SlotInput, 'key' | 'site'> & {
+    readonly estimate: { readonly basePower: { readonly meanW: number } }
+  }
+  readonly allowed: readonly Choice[]
+}
+
+interface Prepared extends Plannable {
   readonly input: SlotInput
   readonly options: readonly Option[]
   readonly allowed: readonly Option[]
@@ -86,7 +96,7 @@ function prepare(input: SlotInput): Prepared {
   return { input, options, ...allowedOptions(options) }
 }
 
-function loadOf(slots: readonly Prepared[], chosen: readonly Option[], row: { site: string } | 'power'): Load {
+function loadOf(slots: readonly Plannable[], chosen: readonly Choice[], row: { site: string } | 'power'): Load {
   let [mean, variance, fixed] = [0, 0, 0]
   for (const [i, { input }] of slots.entries()) {
     const option = chosen[i]!
@@ -114,13 +124,17 @@ function rowOf(limit: Limit, load: Load): Row {
     total: limit.total,
     reserved: limit.reserved,
     planned: load.mean,
+    sigma: load.sigma,
     margin,
     isKept: load.mean + margin + limit.reserved <= limit.total,
   }
 }
 
 /** Solve, look at how uncertain the answer is, tighten the rows that would not hold, and solve again. */
-function solveWithMargins(slots: readonly Prepared[], input: PlanInput): { solution: Solution; chosen: Option[] } {
+export function solveWithMargins<C extends Choice>(
+  slots: readonly (Plannable & { readonly allowed: readonly C[] })[],
+  input: Pick<PlanInput, 'sites' | 'power'>,
+): { solution: Solution; chosen: C[] } {
   const base = slots.reduce((sum, { input: { estimate } }) => sum + estimate.basePower.meanW * 1000, 0)
   const start = (limit: Limit, fixed: number) =>
     Math.floor(limit.total - limit.reserved - limit.marginShare * Math.max(0, limit.total - limit.reserved - fixed))

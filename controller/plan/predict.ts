@@ -1,7 +1,8 @@
 import type { Configuration } from '@espalier/shared/configuration'
 import { ModelError } from '@espalier/shared/errors'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
-import type { SlotEstimate } from '../estimate/slot-estimate.ts'
+import { type PeerResiduals, predictCauses } from '../estimate/causes.ts'
+import { keysOf, type SlotEstimate } from '../estimate/slot-estimate.ts'
 import type { SlotBirth } from './catalogue.ts'
 
 /** What the manifest's card says of a configuration, before anything was learned about the device. */
@@ -34,11 +35,6 @@ export const DEFAULT_CORE_POWER_W = 4
  * with two threads on the machine of docs/results. Without it a small size makes a large one look too slow.
  */
 const OVERHEAD_MACS_PER_SOURCE_PIXEL = 3300
-/**
- * Variance (log) by which a configuration that was not observed may differ from the one that was: cards are
- * measured on reference photos, and the rate falls with alpha a little differently on other content.
- */
-const UNTRIED_VARIANCE = 0.04 ** 2
 
 const meanSquaredError = (psnrDb: number): number => 10 ** (-psnrDb / 10)
 const psnr = (mse: number): number => -10 * Math.log10(mse)
@@ -94,28 +90,28 @@ export function predictNominal(configuration: Configuration, slot: SlotBirth, ma
   }
 }
 
-/** @param options.isRunning Whether the estimate was learned on this very configuration. */
+/** @param peers What devices of the class found of configurations that never ran on this one. */
 export function predict(
   configuration: Configuration,
   nominal: Nominal,
   estimate: SlotEstimate,
-  options: { isRunning: boolean },
+  peers?: PeerResiduals,
 ): Prediction {
   const { frameRate } = configuration
-  const untried = options.isRunning ? 0 : UNTRIED_VARIANCE
-  const codecRateBps = nominal.bitsPerFrame * Math.exp(estimate.bits.mean) * frameRate
-  const dynamicW = nominal.joulesPerFrame * Math.exp(estimate.energy.mean) * frameRate
+  const { bits, latency, energy, qualityDb } = predictCauses(estimate, keysOf(configuration), peers)
+  const codecRateBps = nominal.bitsPerFrame * Math.exp(bits.mean) * frameRate
+  const dynamicW = nominal.joulesPerFrame * Math.exp(energy.mean) * frameRate
   return {
     rateBps: codecRateBps + FRAME_OVERHEAD_BITS * frameRate,
     // A budget is kept over about ten seconds; the noise is that of one telemetry window of a second or so.
-    rateSigmaBps: codecRateBps * Math.sqrt(estimate.bits.variance + estimate.bits.noise / 10 + untried),
-    latencyS: nominal.latencyS * Math.exp(estimate.latency.mean),
-    latencySigmaLog: Math.sqrt(estimate.latency.variance + estimate.latency.noise + untried),
+    rateSigmaBps: codecRateBps * Math.sqrt(bits.variance + estimate.bits.common.noise / 10),
+    latencyS: nominal.latencyS * Math.exp(latency.mean),
+    latencySigmaLog: Math.sqrt(latency.variance + estimate.latency.common.noise),
     powerW: estimate.basePower.meanW + dynamicW,
     powerSigmaW: Math.hypot(
       Math.sqrt(estimate.basePower.varianceW2),
-      dynamicW * Math.sqrt(estimate.energy.variance + estimate.energy.noise / 10 + untried),
+      dynamicW * Math.sqrt(energy.variance + estimate.energy.common.noise / 10),
     ),
-    psnrDb: nominal.psnrDb + estimate.quality.mean,
+    psnrDb: nominal.psnrDb + qualityDb,
   }
 }

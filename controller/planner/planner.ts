@@ -6,16 +6,16 @@ import type { Signed } from '@espalier/shared/signature/signed-document'
 import type { Logger } from 'pino'
 import type { MqttLink } from '../broker/mqtt-link.ts'
 import { makeCapsule } from '../capsule/make-capsule.ts'
-import { priorEstimate } from '../estimate/slot-estimate.ts'
+import { RowMargins } from '../estimate/row-margins.ts'
 import type { EventBus } from '../events.ts'
 import { type Families, familyOf } from '../families.ts'
 import { type DeviceRecord, type Fleet, isConnected } from '../ingest/fleet.ts'
 import type { SlotInput } from '../plan/option.ts'
-import { type Limit, type Plan, type PlannedSlot, planFleet } from '../plan/plan-fleet.ts'
+import { type Limit, type Plan, type PlannedSlot, planFleet, type Row } from '../plan/plan-fleet.ts'
 import type { Store } from '../store/open-store.ts'
 import type { Streams } from '../uplink/streams.ts'
 import { type DesiredBody, LEASE_TTL_S, leaseSum, makeDesired, mustPublish } from './desired-state.ts'
-import { adaptMargin, START_MARGIN } from './margins.ts'
+import { Explorer } from './explorer.ts'
 import { measureDevice } from './measure.ts'
 import { reserveOf } from './reserve.ts'
 
@@ -54,7 +54,8 @@ const LEASED_SHARE = 0.97
 export function createPlanner(options: PlannerOptions): Planner {
   const { store, fleet, families, streams, events, clock, log } = options
   const withFamilyOrders = options.withFamilyOrders ?? ((bodies) => bodies)
-  const margins = new Map<string, number>()
+  const margins = new RowMargins()
+  const explorer = new Explorer()
   const publishedMs = new Map<DeviceId, number>()
   /** As the latest plan that had the device sees it. */
   const plannedSlots = new Map<DeviceId, readonly PlannedSlot[]>()
@@ -79,8 +80,10 @@ export function createPlanner(options: PlannerOptions): Planner {
             site: device.birth!.site,
             birth,
             manifest,
-            estimate: device.estimates.get(birth.slot) ?? priorEstimate,
-            planned: device.desired?.slots.find(({ slot }) => slot === birth.slot)?.ladder[0]?.configuration,
+            ...fleet.beliefs.of(device, birth),
+            planned:
+              explorer.plannedOf(`${device.id}/${birth.slot}`) ??
+              device.desired?.slots.find(({ slot }) => slot === birth.slot)?.ladder[0]?.configuration,
           },
         ]
       })
@@ -115,7 +118,7 @@ export function createPlanner(options: PlannerOptions): Planner {
     const sites = new Map<string, Limit>()
     let power: Limit | undefined
     for (const [key, { rateBps, powerW }] of store.budgets.list()) {
-      const marginShare = margins.get(key) ?? START_MARGIN
+      const marginShare = margins.shareOf(key)
       if (key.startsWith('site:') && rateBps !== undefined) {
         const site = key.slice(5)
         sites.set(site, { total: rateBps, reserved: Math.ceil(reservedBy(site, 'rateBps')), marginShare })
@@ -128,32 +131,31 @@ export function createPlanner(options: PlannerOptions): Planner {
   }
 
   /** Learn from what was measured under the present plan, once it has settled. */
-  function checkLimits({ sites, power }: ReturnType<typeof limits>): void {
-    if (clock.monotonicMs() - changedMs < SETTLING_MS) return
+  function checkLimits(): void {
+    if (plan === undefined || clock.monotonicMs() - changedMs < SETTLING_MS) return
     const measured = fleet
       .list()
       .filter(isPlannable)
       .map((device) => ({ site: device.birth!.site, ...measureDevice(device, { store, streams, clock }) }))
-    const adapt = (key: string, used: number, { total, marginShare }: Limit): void => {
+    const learn = (key: string, { total, planned, sigma }: Row, used: number, fixed: number): void => {
       const isViolated = used > total
-      margins.set(key, adaptMargin(marginShare, isViolated))
+      const movable = Math.max(1, total - fixed)
+      const found = { miss: (used - planned) / movable, isViolated, predicted: (sigma / movable) ** 2 }
+      margins.learn(key, found, clock.monotonicMs())
       // Let the next plan settle before it is judged.
       if (isViolated) changedMs = clock.monotonicMs()
     }
-    for (const [site, limit] of sites) {
+    for (const [site, row] of plan.sites) {
       const members = measured.filter((m) => m.site === site)
-      adapt(
-        `site:${site}`,
-        members.reduce((sum, m) => sum + (m.bitsPerSecond ?? 0), 0),
-        limit,
-      )
+      const used = members.reduce((sum, m) => sum + (m.bitsPerSecond ?? 0), 0)
+      learn(`site:${site}`, row, used, 0)
     }
-    if (power !== undefined)
-      adapt(
-        'fleet',
-        measured.reduce((sum, m) => sum + (m.powerW ?? 0) * 1000, 0),
-        power,
-      )
+    if (plan.power === undefined) return
+    const baseW = plan.slots.reduce((sum, { input }) => sum + input.estimate.basePower.meanW, 0)
+    const otherMw = unplannedW() * 1000
+    const usedMw = measured.reduce((sum, m) => sum + (m.powerW ?? 0) * 1000, 0)
+    const row = { ...plan.power, planned: plan.power.planned + otherMw }
+    learn('fleet', row, usedMw, baseW * 1000 + otherMw)
   }
 
   /** Devices whose leases must be sent so that all leases of a row, sent or kept, stay within it. */
@@ -220,9 +222,9 @@ export function createPlanner(options: PlannerOptions): Planner {
   }
 
   function planNow(): void {
+    checkLimits()
     const rows = limits()
-    checkLimits(rows)
-    const next = planFleet({ slots: slotInputs(), ...rows })
+    const next = explorer.apply(planFleet({ slots: slotInputs(), ...rows }), clock.monotonicMs())
     const slotsOf = new Map<DeviceId, PlannedSlot[]>()
     for (const slot of next.slots) {
       const id = slot.input.key.split('/')[0] as DeviceId

@@ -1,5 +1,5 @@
-import { adaptK } from '../estimate/adapt-k.ts'
 import { predictFactor, startFactor, updateFactor } from '../estimate/factor.ts'
+import { learnLatencyK, NOMINAL_MISS, START_LATENCY_K } from '../estimate/latency-bound.ts'
 import { nominalLatencyS } from './fleet.ts'
 import { cheapestOption } from './play.ts'
 import { seededRandom } from './random.ts'
@@ -16,9 +16,6 @@ export interface Calibration {
   readonly averageMargin: number
 }
 
-const NOMINAL = 0.01
-/** One step answers for the readings of a whole fleet, so it may be longer than one reading's. */
-const K = { target: NOMINAL, step: 5, least: 0, most: 8 }
 const NOISE = 0.03
 const SPIKE_SHARE = 0.01
 const LOST_SHARE = 0.03
@@ -33,12 +30,11 @@ export function calibrateLatency(world: World, seed: number): Calibration {
   const option = options[j]!
   const factors = devices.map(() => startFactor({ mean: 0, variance: 0.2 ** 2, noise: 0.002 }))
   const averages = devices.map(() => ({ mean: 0, deviation: 0.1 }))
-  let k = 2.3
+  let k = START_LATENCY_K
   let [judged, missed, margin] = [0, 0, 0]
   const scores: number[] = []
   let deviationSum = 0
   for (let t = 0; t < world.epochs; t++) {
-    let [taken, above] = [0, 0]
     for (const [i, device] of devices.entries()) {
       const truth = Math.log(world.latencyS(t, i, j) / nominalLatencyS(device, option))
       const { mean, variance } = predictFactor(factors[i]!, option.id)
@@ -53,25 +49,22 @@ export function calibrateLatency(world: World, seed: number): Calibration {
       if (random.uniform() < LOST_SHARE) continue
       const spike = random.uniform() < SPIKE_SHARE ? Math.log(1.5 + 1.5 * random.uniform()) : 0
       const reading = truth + NOISE * random.normal() + spike
-      const before = factors[i]!.common
-      factors[i] = updateFactor(factors[i]!, option.id, reading)
-      if (factors[i]!.common.readings > before.readings) {
-        taken++
-        if (reading > mean + k * Math.sqrt(variance + before.noise)) above++
-      }
+      const before = factors[i]!
+      const after = updateFactor(before, option.id, reading)
+      factors[i] = after
+      k = learnLatencyK(k, { before, after }, option.id, reading)
       const difference = reading - average.mean
       averages[i] = {
         mean: average.mean + WEIGHT * difference,
         deviation: Math.max(1e-3, average.deviation + 0.05 * (Math.abs(difference) - average.deviation)),
       }
     }
-    if (taken > 0) k = adaptK(k, above / taken, K)
   }
   scores.sort((a, b) => a - b)
-  const hindsightK = scores[Math.min(scores.length - 1, Math.floor((1 - NOMINAL) * scores.length))]!
+  const hindsightK = scores[Math.min(scores.length - 1, Math.floor((1 - NOMINAL_MISS) * scores.length))]!
   return {
     missed: missed / judged,
-    nominal: NOMINAL,
+    nominal: NOMINAL_MISS,
     margin: margin / judged,
     averageMargin: (hindsightK * deviationSum) / judged,
   }

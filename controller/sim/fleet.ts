@@ -8,14 +8,18 @@ export interface SimOption {
   readonly bitsPerFrame: number
   readonly psnrDb: number
   readonly frameRate: number
+  /** Of what the source delivers, 0 to 1. */
+  readonly rateShare: number
 }
 
 export interface DeviceClass {
   readonly name: string
   /** Latency of each model, as cards say. */
   readonly latencyS: readonly number[]
-  /** Drawn above idle while a frame is worked on. */
-  readonly activeW: number
+  /** Joules above idle of a frame of each model, as cards say. */
+  readonly joules: readonly number[]
+  /** Drawn above idle by a device that is always busy. */
+  readonly busyW: number
 }
 
 export interface SimDevice {
@@ -32,10 +36,12 @@ export interface SimFleet {
   readonly sites: readonly { readonly id: string; readonly nominalBps: number; readonly members: readonly number[] }[]
   /** Of the whole fleet, idle power included. */
   readonly powerCapW: number
+  /** Of one device. */
+  readonly idleW: number
 }
 
 export const EPOCH_S = 10
-export const IDLE_W = 2.5
+const IDLE_W = 2.5
 const DEVICES_PER_SITE = 50
 const FULL_RATE = 20
 const ALPHAS = [
@@ -49,11 +55,18 @@ const MODELS = [
   { cost: 1, psnrDb: 34.6, bitsPerFrame: 50_000 },
   { cost: 1.6, psnrDb: 35.6, bitsPerFrame: 48_000 },
 ]
+/** A saturated board draws a little more than its mean while it works. */
+const BUSY_SHARE = 1.1
 const CLASSES: readonly DeviceClass[] = [
   { name: 'small', baseS: 0.052, activeW: 5 },
   { name: 'medium', baseS: 0.034, activeW: 8 },
   { name: 'large', baseS: 0.02, activeW: 13 },
-].map(({ name, baseS, activeW }) => ({ name, activeW, latencyS: MODELS.map(({ cost }) => baseS * cost) }))
+].map(({ name, baseS, activeW }) => ({
+  name,
+  latencyS: MODELS.map(({ cost }) => baseS * cost),
+  joules: MODELS.map(({ cost }) => activeW * (baseS * cost)),
+  busyW: BUSY_SHARE * activeW,
+}))
 /** Uplinks and power carry about this share of what the best of every device would take. */
 const UPLINK_SHARE = 0.5
 const POWER_SHARE = 0.55
@@ -67,20 +80,21 @@ const OPTIONS: readonly SimOption[] = MODELS.flatMap((model, m) =>
       bitsPerFrame: model.bitsPerFrame * alpha.bits * (frameRate < FULL_RATE ? 1.15 : 1),
       psnrDb: model.psnrDb - alpha.lossDb,
       frameRate,
+      rateShare: frameRate / FULL_RATE,
     })),
   ),
 )
 
-const UNWEIGHTED = { weight: 1, source: { frameRate: FULL_RATE } }
+const UNWEIGHTED = { weight: 1, source: { frameRate: 1 } }
 
 /** 0 to 1, the planner's measure of a picture rate and quality; weights are the caller's. */
-export const worthOf = (psnrDb: number, frameRate: number): number => utilityOf(psnrDb, frameRate, UNWEIGHTED)
+export const worthOf = (psnrDb: number, { rateShare }: Pick<SimOption, 'rateShare'>): number =>
+  utilityOf(psnrDb, rateShare, UNWEIGHTED)
 
 export const nominalLatencyS = (device: SimDevice, option: SimOption): number => device.class.latencyS[option.model]!
 
 /** Above idle. */
-export const nominalJoules = (device: SimDevice, option: SimOption): number =>
-  device.class.activeW * nominalLatencyS(device, option)
+export const nominalJoules = (device: SimDevice, option: SimOption): number => device.class.joules[option.model]!
 
 const pick = <T>(random: Random, list: readonly T[]): T => list[Math.floor(random.uniform() * list.length)]!
 
@@ -97,15 +111,15 @@ export function makeFleet({ devices: count, seed }: { devices: number; seed: num
       weight: pick(random, [0.5, 1, 1, 2]),
     }),
   )
-  const best = OPTIONS.reduce((a, b) => (worthOf(b.psnrDb, b.frameRate) > worthOf(a.psnrDb, a.frameRate) ? b : a))
+  const best = OPTIONS.reduce((a, b) => (worthOf(b.psnrDb, b) > worthOf(a.psnrDb, a) ? b : a))
   const sites = Array.from({ length: siteCount }, (_, s) => {
     const members = [...devices.keys()].filter((i) => devices[i]!.site === s)
     const nominalBps = UPLINK_SHARE * members.length * best.bitsPerFrame * best.frameRate
     return { id: `site${s}`, nominalBps, members }
   })
   const fullW = devices.reduce(
-    (sum, d) => sum + Math.min(0.97 * d.class.activeW, nominalJoules(d, best) * FULL_RATE),
+    (sum, d) => sum + Math.min((0.97 / BUSY_SHARE) * d.class.busyW, nominalJoules(d, best) * FULL_RATE),
     0,
   )
-  return { options: OPTIONS, devices, sites, powerCapW: IDLE_W * count + POWER_SHARE * fullW }
+  return { options: OPTIONS, devices, sites, powerCapW: IDLE_W * count + POWER_SHARE * fullW, idleW: IDLE_W }
 }

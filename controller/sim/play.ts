@@ -1,4 +1,4 @@
-import { EPOCH_S, IDLE_W, type SimFleet, type SimOption, worthOf } from './fleet.ts'
+import { EPOCH_S, type SimFleet, type SimOption, worthOf } from './fleet.ts'
 import type { Policy, Reading, View } from './policy.ts'
 import { type Random, seededRandom } from './random.ts'
 import type { World } from './world.ts'
@@ -9,6 +9,8 @@ export interface Outcome {
   readonly utility: number
   readonly powerW: number
   readonly siteViolations: number
+  /** Of each site alone. */
+  readonly violationsBySite: readonly number[]
   /** Those of epochs in which the uplink had not just fallen by more than 10 %. */
   readonly avoidableViolations: number
   /** Mean excess of the violations, as a share of the uplink. */
@@ -58,10 +60,21 @@ function report(world: World, random: Random, t: number, i: number, j: number): 
     option: j,
     latencyS: noisy(world.latencyS(t, i, j)),
     bitsPerFrame: noisy(world.rateBps(t, i, j) / frameRate),
-    joulesPerFrame: noisy((world.powerW(t, i, j) - IDLE_W) / frameRate),
+    joulesPerFrame: noisy((world.powerW(t, i, j) - world.fleet.idleW) / frameRate),
     psnrDb: random.uniform() < QUALITY_SHARE ? psnrDb : undefined,
   }
   return random.uniform() < LOST_SHARE ? undefined : reading
+}
+
+function exactReport(world: World, t: number, i: number, j: number): Reading {
+  const { frameRate } = world.fleet.options[j]!
+  return {
+    option: j,
+    latencyS: world.latencyS(t, i, j),
+    bitsPerFrame: world.rateBps(t, i, j) / frameRate,
+    joulesPerFrame: (world.powerW(t, i, j) - world.fleet.idleW) / frameRate,
+    psnrDb: world.psnrDb(t, i, j),
+  }
 }
 
 /** The fallback rung: the smallest model at its lowest rate. */
@@ -73,14 +86,22 @@ export function cheapestOption(fleet: SimFleet): number {
 interface PlayOptions {
   /** Changes cost nothing: the reference that no controller reaches. */
   readonly isSwitchingFree?: boolean
+  /** Readings are what is so: of recorded traces, which have their noise already. */
+  readonly isReportedExactly?: boolean
 }
 
 /** Let a policy decide for a world, epoch by epoch. */
-export function play(world: World, policy: Policy, { isSwitchingFree = false }: PlayOptions = {}): Outcome {
+export function play(
+  world: World,
+  policy: Policy,
+  { isSwitchingFree = false, isReportedExactly = false }: PlayOptions = {},
+): Outcome {
   const { devices, sites, options, powerCapW } = world.fleet
   const count = devices.length
   // Every policy meets the same luck in reporting, as far as it runs the same.
   const random = seededRandom(count + world.epochs)
+  const reportOf = (t: number, i: number, j: number) =>
+    isReportedExactly ? exactReport(world, t, i, j) : report(world, random, t, i, j)
   const cheapest = cheapestOption(world.fleet)
   const warmUp = Math.min(WARM_UP_S / EPOCH_S, Math.floor(world.epochs / 4))
   const silentFor = new Uint16Array(count)
@@ -97,6 +118,7 @@ export function play(world: World, policy: Policy, { isSwitchingFree = false }: 
   }
   const delayed: (Reading | undefined)[] = devices.map(() => undefined)
   const utilityByEpoch = new Float64Array(world.epochs - warmUp)
+  const violations = new Uint32Array(sites.length)
   let [powerSum, siteViolations, avoidable, overshoot, powerViolations] = [0, 0, 0, 0, 0]
   let [lateSum, ran, reloads, switches] = [0, 0, 0, 0]
 
@@ -126,7 +148,7 @@ export function play(world: World, policy: Policy, { isSwitchingFree = false }: 
       }
       const j = now[i]!
       const site = devices[i]!.site
-      const fresh = link === 'up' ? report(world, random, t, i, j) : undefined
+      const fresh = link === 'up' ? reportOf(t, i, j) : undefined
       readings.push(world.isSkewed[i] ? delayed[i] : fresh)
       delayed[i] = fresh
       const { frameRate, model } = options[j]!
@@ -134,10 +156,10 @@ export function play(world: World, policy: Policy, { isSwitchingFree = false }: 
       isBraked[i] = missed > BRAKE_AT && j !== cheapest ? 1 : 0
       if (!isCounted) continue
       const late = isBraked[i] ? BRAKE_SHARE * missed : missed
-      const worth = worthOf(world.psnrDb(t, i, j), frameRate)
+      const worth = worthOf(world.psnrDb(t, i, j), options[j]!)
       const inTime = isBraked[i]
         ? BRAKE_SHARE * (1 - missed) * worth +
-          (1 - BRAKE_SHARE) * worthOf(world.psnrDb(t, i, cheapest), options[cheapest]!.frameRate)
+          (1 - BRAKE_SHARE) * worthOf(world.psnrDb(t, i, cheapest), options[cheapest]!)
         : (1 - missed) * worth
       const delivered = Math.min(1, capacityBps[site]! / loadBps[site]!)
       const isChanged = j !== running[i]
@@ -156,6 +178,7 @@ export function play(world: World, policy: Policy, { isSwitchingFree = false }: 
         const excess = loadBps[s]! / capacityBps[s]! - 1
         if (excess <= 0) continue
         siteViolations++
+        violations[s]!++
         overshoot += excess
         if (capacityBps[s]! >= (1 - CLIFF) * world.capacityBps(Math.max(0, t - 1), s)) avoidable++
       }
@@ -170,6 +193,7 @@ export function play(world: World, policy: Policy, { isSwitchingFree = false }: 
     utility: utilityByEpoch.reduce((a, b) => a + b, 0),
     powerW: powerSum / epochs,
     siteViolations: siteViolations / (epochs * sites.length),
+    violationsBySite: [...violations].map((n) => n / epochs),
     avoidableViolations: avoidable / (epochs * sites.length),
     overshoot: siteViolations === 0 ? 0 : overshoot / siteViolations,
     powerViolations: powerViolations / epochs,

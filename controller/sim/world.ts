@@ -1,5 +1,5 @@
 import type { BandwidthTrace } from './bandwidth-trace.ts'
-import { EPOCH_S, IDLE_W, nominalJoules, nominalLatencyS, type SimFleet } from './fleet.ts'
+import { EPOCH_S, nominalJoules, nominalLatencyS, type SimFleet } from './fleet.ts'
 import { autoregression, type Random, seededRandom } from './random.ts'
 
 /** `cut`: the device runs on and nobody hears of it; `down`: it does not run. */
@@ -135,7 +135,7 @@ export function makeWorld(fleet: SimFleet, { epochs, seed, bandwidth }: WorldOpt
     powerW(t, i, j) {
       const joules = nominalJoules(devices[i]!, options[j]!) * slowdown[t * count + i]! * powerResidual[i]![j]!
       // A device that is always busy draws no more.
-      return IDLE_W + Math.min(devices[i]!.class.activeW * 1.1, joules * options[j]!.frameRate)
+      return fleet.idleW + Math.min(devices[i]!.class.busyW, joules * options[j]!.frameRate)
     },
     psnrDb: (t, i, j) => options[j]!.psnrDb + quality[t * count + i]!,
   }

@@ -203,4 +203,8 @@ export const migrations: readonly string[] = [
     PRIMARY KEY (scope, step_s, at_ms)
   ) STRICT, WITHOUT ROWID;
   `,
+  // Estimates are factors with residuals now; devices teach them again within a minute.
+  `
+  DELETE FROM estimates;
+  `,
 ]

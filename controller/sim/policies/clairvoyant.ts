@@ -31,7 +31,7 @@ export const clairvoyant: MakePolicy = (fleet, world) => {
               powerSigmaW: 0,
               worth:
                 device.weight *
-                worthOf(world.psnrDb(t, i, j), option.frameRate) *
+                worthOf(world.psnrDb(t, i, j), option) *
                 (1 - lateShare(world.latencyS(t, i, j), option.frameRate)),
             }),
           ),

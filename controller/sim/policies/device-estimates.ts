@@ -56,7 +56,7 @@ export function makeBeliefs(fleet: SimFleet, learn: Learn) {
         latencyS: nominalLatencyS(device, option) * belief.slowdown,
         rateBps: option.bitsPerFrame * option.frameRate * belief.content,
         activeW: nominalJoules(device, option) * option.frameRate * belief.power,
-        worth: device.weight * worthOf(option.psnrDb + belief.qualityDb, option.frameRate),
+        worth: device.weight * worthOf(option.psnrDb + belief.qualityDb, option),
       }
     },
   }

@@ -1,5 +1,4 @@
 import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
-import { IDLE_W } from '../fleet.ts'
 import { cheapestOption } from '../play.ts'
 import type { MakePolicy } from '../policy.ts'
 import { type Belief, type Learn, makeBeliefs, movingAverage } from './device-estimates.ts'
@@ -17,7 +16,7 @@ const equalShareBy =
     const beliefs = makeBeliefs(fleet, learn)
     const cheapest = cheapestOption(fleet)
     const average = Float64Array.from(fleet.sites, ({ nominalBps }) => nominalBps)
-    const powerW = fleet.powerCapW / fleet.devices.length - IDLE_W
+    const powerW = fleet.powerCapW / fleet.devices.length - fleet.idleW
     return {
       decide({ readings, planned, capacityBps }) {
         beliefs.learn(readings)

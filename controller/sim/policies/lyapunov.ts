@@ -1,5 +1,4 @@
 import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
-import { IDLE_W } from '../fleet.ts'
 import { cheapestOption } from '../play.ts'
 import type { MakePolicy } from '../policy.ts'
 import { makeBeliefs, movingAverage } from './device-estimates.ts'
@@ -15,7 +14,7 @@ export const lyapunov: MakePolicy = (fleet) => {
   const beliefs = makeBeliefs(fleet, movingAverage(0.3))
   const cheapest = cheapestOption(fleet)
   const queues = fleet.sites.map(() => 0.3)
-  const movableW = fleet.powerCapW - IDLE_W * fleet.devices.length
+  const movableW = fleet.powerCapW - fleet.idleW * fleet.devices.length
   let powerQueue = 0.3
   return {
     decide({ epoch, readings, planned, capacityBps, loadBps, powerW }) {

@@ -1,13 +1,15 @@
 import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
-import { adaptK } from '../../estimate/adapt-k.ts'
-import { type Factor, predictFactor, startFactor, updateFactor } from '../../estimate/factor.ts'
-import { type Filter, startFilter, updateFilter } from '../../estimate/filter.ts'
-import { marginShare, type RowMargin, startRowMargin, updateRowMargin } from '../../estimate/row-margin.ts'
+import { type Causes, learnCauses, predictCauses, startCauses } from '../../estimate/causes.ts'
+import { type ClassPrior, poolClass } from '../../estimate/class-prior.ts'
+import { learnLatencyK, START_LATENCY_K } from '../../estimate/latency-bound.ts'
+import { RowMargins } from '../../estimate/row-margins.ts'
+import { deadlineSigmas } from '../../plan/option.ts'
+import { solveWithMargins } from '../../plan/plan-fleet.ts'
 import type { Choice } from '../../plan/problem.ts'
-import { IDLE_W, nominalJoules, nominalLatencyS, type SimFleet, worthOf } from '../fleet.ts'
+import { EPOCH_S, nominalJoules, nominalLatencyS, type SimFleet, worthOf } from '../fleet.ts'
 import { cheapestOption, LEASE_EPOCHS } from '../play.ts'
 import type { MakePolicy, Reading } from '../policy.ts'
-import { type DeviceTable, makeChoice, solveTables } from '../tables.ts'
+import { makeChoice } from '../tables.ts'
 
 export interface OursOptions {
   /** What staying is worth, as shares of the weight. */
@@ -17,50 +19,22 @@ export interface OursOptions {
   readonly powerShare?: number
 }
 
-const LATENCY_K = { target: 0.01, step: 2, least: 1.5, most: 6 }
 /** Frames of an epoch differ among themselves. */
 const FRAME_VARIANCE = 0.04 ** 2
-const ROW_SIGMAS = 2
-const MAX_ATTEMPTS = 4
+/** What a class knows is looked at again so often, epochs. */
+const POOL_EVERY = 60
 
-interface Estimate {
-  readonly slowdown: Factor
-  readonly content: Factor
-  readonly power: Factor
-  readonly quality: Filter
-}
+const prior: Causes = startCauses({
+  bits: { mean: 0, variance: 0.4 ** 2, noise: 0.002 },
+  latency: { mean: 0, variance: 0.2 ** 2, noise: 0.002 },
+  energy: { mean: 0, variance: 0.2 ** 2, noise: 0.002 },
+  quality: { mean: 0, variance: 2, noise: 0.2 },
+})
 
-const prior: Estimate = {
-  slowdown: startFactor({ mean: 0, variance: 0.2 ** 2, noise: 0.002 }),
-  content: startFactor({ mean: 0, variance: 0.4 ** 2, noise: 0.002 }),
-  power: startFactor({ mean: 0, variance: 0.2 ** 2, noise: 0.002 }),
-  quality: startFilter({ mean: 0, variance: 2, noise: 0.2 }),
-}
+const keysOf = (id: string) => ({ work: id, stream: id })
 
-function learn(fleet: SimFleet, i: number, estimate: Estimate, reading: Reading): Estimate {
-  const option = fleet.options[reading.option]!
-  const device = fleet.devices[i]!
-  const { slowdown, content, power, quality } = estimate
-  return {
-    slowdown: updateFactor(slowdown, option.id, Math.log(reading.latencyS / nominalLatencyS(device, option))),
-    content: updateFactor(content, option.id, Math.log(reading.bitsPerFrame / option.bitsPerFrame)),
-    power: updateFactor(power, option.id, Math.log(reading.joulesPerFrame / nominalJoules(device, option))),
-    quality: reading.psnrDb === undefined ? quality : updateFilter(quality, reading.psnrDb - option.psnrDb, 10),
-  }
-}
-
-/** What an uplink will carry: falls at once with what it carried, recovers slowly. */
-function expectCapacity(average: Float64Array, last: Float64Array): number[] {
-  return [...last].map((bps, s) => {
-    const mixed = 0.8 * average[s]! + 0.2 * bps
-    average[s] = mixed
-    return Math.min(bps, mixed)
-  })
-}
-
-interface Rows {
-  readonly siteBps: readonly number[]
-  readonly powerW: number
+interface SimChoice extends Choice {
+  readonly option: number
 }
 
 /** What the last plan expected, to learn from what came. */
@@ -68,151 +42,175 @@ interface Expected {
   readonly loadBps: readonly number[]
   readonly capacityBps: readonly number[]
   readonly powerW: number
+  /** Standard deviations by the estimates. */
+  readonly loadSigmaBps: readonly number[]
+  readonly powerSigmaW: number
 }
 
-/** The controller: factors by cause, margins by row, the planner. */
+/**
+ * The controller's own estimator, margins and planner, in epochs instead of messages. Beside cards, what a fleet may be told
+ * and leases nothing here is of the simulator.
+ */
 export const makeOurs =
-  ({ modelBonus = 0.03, optionBonus = 0.01, powerShare = 1 }: OursOptions = {}): MakePolicy =>
-  (fleet) => {
-    const { devices, sites, options } = fleet
+  ({ modelBonus = 0.025, optionBonus = 0.01, powerShare = 1 }: OursOptions = {}): MakePolicy =>
+  (fleet: SimFleet) => {
+    const { devices, sites, options, idleW } = fleet
     const cheapest = cheapestOption(fleet)
     const powerCapW = powerShare * fleet.powerCapW
-    const estimates: Estimate[] = devices.map(() => prior)
-    const margins: RowMargin[] = sites.map(() => startRowMargin)
-    const average = Float64Array.from(sites, ({ nominalBps }) => nominalBps)
+    const classes = new Map<string, ClassPrior<Causes>>()
+    const estimates: Causes[] = devices.map(() => prior)
+    const margins = new RowMargins()
     const silentFor = new Uint16Array(devices.length)
     const held: (Choice | undefined)[] = devices.map(() => undefined)
-    const bounds: (number | undefined)[] = devices.map(() => undefined)
-    let powerMargin = startRowMargin
-    let latencyK = LATENCY_K.least
+    let latencyK = START_LATENCY_K
     let expected: Expected | undefined
     let before: Float64Array | undefined
 
-    function learnFrom(readings: readonly (Reading | undefined)[]): void {
-      let [judged, missed] = [0, 0]
+    const peersOf = (i: number) => classes.get(devices[i]!.class.name)?.residuals
+
+    function learnFrom(epoch: number, readings: readonly (Reading | undefined)[]): void {
       for (const [i, reading] of readings.entries()) {
         if (reading === undefined) continue
-        const bound = bounds[i]
-        const { surprise, readings: seen } = estimates[i]!.slowdown.common
-        estimates[i] = learn(fleet, i, estimates[i]!, reading)
-        // One reading beyond the gate may be a spike; if the next agrees both were misses.
-        const isSetAside = estimates[i]!.slowdown.common.readings === seen
-        if (bound === undefined || isSetAside) continue
-        judged++
-        if (reading.latencyS > bound) missed += surprise === 0 ? 1 : 2
+        const [option, device] = [options[reading.option]!, devices[i]!]
+        const keys = keysOf(option.id)
+        const ratios = {
+          bits: reading.bitsPerFrame / option.bitsPerFrame,
+          latency: reading.latencyS / nominalLatencyS(device, option),
+          energy: reading.joulesPerFrame / nominalJoules(device, option),
+          qualityDb: reading.psnrDb === undefined ? undefined : reading.psnrDb - option.psnrDb,
+        }
+        const old = estimates[i]!
+        const learned = learnCauses(old, ratios, keys, peersOf(i))
+        estimates[i] = learned
+        const slowdown = { before: old.latency, after: learned.latency }
+        latencyK = learnLatencyK(latencyK, slowdown, keys.work, Math.log(ratios.latency), peersOf(i)?.latency)
       }
-      if (judged > 0) latencyK = adaptK(latencyK, missed / judged, LATENCY_K)
+      if (epoch % POOL_EVERY !== 0) return
+      for (const name of new Set(devices.map((d) => d.class.name)))
+        classes.set(
+          name,
+          poolClass(
+            estimates.filter((_, i) => devices[i]!.class.name === name),
+            prior,
+          ),
+        )
     }
 
-    function learnRows(capacityBps: Float64Array, loadBps: Float64Array, powerW: number): void {
+    function learnRows(epoch: number, capacityBps: Float64Array, loadBps: Float64Array, powerW: number): void {
       if (expected === undefined) return
-      for (const s of sites.keys()) {
+      const nowMs = epoch * EPOCH_S * 1000
+      for (const [s, { id }] of sites.entries()) {
         const isCliff = before !== undefined && capacityBps[s]! < 0.9 * before[s]!
         const measured = loadBps[s]! / capacityBps[s]!
-        const planned = expected.loadBps[s]! / expected.capacityBps[s]!
-        margins[s] = updateRowMargin(margins[s]!, { miss: measured - planned, isViolated: measured > 1 && !isCliff })
+        const miss = measured - expected.loadBps[s]! / expected.capacityBps[s]!
+        const predicted = (expected.loadSigmaBps[s]! / expected.capacityBps[s]!) ** 2
+        margins.learn(`site:${id}`, { miss, isViolated: measured > 1 && !isCliff, predicted }, nowMs)
       }
-      const miss = (powerW - expected.powerW) / (powerCapW - IDLE_W * devices.length)
-      powerMargin = updateRowMargin(powerMargin, { miss, isViolated: powerW > powerCapW })
+      const movableW = powerCapW - idleW * devices.length
+      const found = {
+        miss: (powerW - expected.powerW) / movableW,
+        isViolated: powerW > powerCapW,
+        predicted: (expected.powerSigmaW / movableW) ** 2,
+      }
+      margins.learn('fleet', found, nowMs)
     }
 
-    function tableOf(i: number, running: number): DeviceTable {
+    function choicesOf(i: number, running: number): readonly SimChoice[] {
       const device = devices[i]!
-      const { slowdown, content, power, quality } = estimates[i]!
-      const allowed: number[] = []
+      const estimate = estimates[i]!
       let [fastest, least] = [0, Number.POSITIVE_INFINITY]
-      const choices = options.map((option, j) => {
-        const latency = predictFactor(slowdown, option.id)
+      const allowed: number[] = []
+      const choices = options.map((option, j): SimChoice => {
+        const { bits, latency, energy, qualityDb } = predictCauses(estimate, keysOf(option.id), peersOf(i))
         const sigma = Math.sqrt(latency.variance + FRAME_VARIANCE)
-        const slowestS = nominalLatencyS(device, option) * Math.exp(latency.mean + latencyK * sigma)
+        const isSameModel = option.model === options[running]!.model
+        const isStaying = isSameModel && option.frameRate === options[running]!.frameRate
+        const slowestLog = latency.mean + deadlineSigmas(latencyK, isStaying) * sigma
+        const slowestS = nominalLatencyS(device, option) * Math.exp(slowestLog)
         if (slowestS <= DEADLINE_SHARE / option.frameRate) allowed.push(j)
         if (slowestS * option.frameRate < least) [fastest, least] = [j, slowestS * option.frameRate]
-        const bits = predictFactor(content, option.id)
-        const joules = predictFactor(power, option.id)
         const rateBps = option.bitsPerFrame * option.frameRate * Math.exp(bits.mean)
-        const activeW = nominalJoules(device, option) * option.frameRate * Math.exp(joules.mean)
-        const isSameModel = option.model === options[running]!.model
+        const activeW = nominalJoules(device, option) * option.frameRate * Math.exp(energy.mean)
         const bonus = (isSameModel ? modelBonus : 0) + (j === running ? optionBonus : 0)
-        return makeChoice(option.id, {
-          rateBps,
-          rateSigmaBps: rateBps * Math.sqrt(bits.variance),
-          powerW: IDLE_W + activeW,
-          powerSigmaW: activeW * Math.sqrt(joules.variance),
-          worth: device.weight * (worthOf(option.psnrDb + quality.mean, option.frameRate) + bonus),
-        })
-      })
-      const left = allowed.length > 0 ? allowed : [fastest]
-      return { options: left, choices: left.map((j) => choices[j]!) }
-    }
-
-    function cheapestChoice(i: number): Choice {
-      const { choices } = tableOf(i, cheapest)
-      return choices.reduce((a, b) => (b.rateBps < a.rateBps ? b : a))
-    }
-
-    /** Solve, look at what margin the answer needs, tighten what would not hold, and solve again. */
-    function plan(tables: ReadonlyMap<number, DeviceTable>, rows: Rows) {
-      const movableW = rows.powerW - IDLE_W * tables.size
-      let siteBps = rows.siteBps.map((bps, s) => bps * (1 - marginShare(margins[s]!)))
-      let powerW = rows.powerW - marginShare(powerMargin) * movableW
-      for (let attempt = 1; ; attempt++) {
-        const { chosen, picked } = solveTables(fleet, tables, { siteBps, powerW })
-        const [load, variance] = [sites.map(() => 0), sites.map(() => 0)]
-        let [power, powerVariance] = [0, 0]
-        for (const [i, choice] of picked) {
-          load[devices[i]!.site]! += choice.rateBps
-          variance[devices[i]!.site]! += choice.rateSigmaBps ** 2
-          power += choice.powerMw / 1000
-          powerVariance += (choice.powerSigmaMw / 1000) ** 2
+        return {
+          option: j,
+          ...makeChoice(option.id, {
+            rateBps,
+            rateSigmaBps: rateBps * Math.sqrt(bits.variance),
+            powerW: idleW + activeW,
+            powerSigmaW: activeW * Math.sqrt(energy.variance),
+            worth: device.weight * (worthOf(option.psnrDb + qualityDb, option) + bonus),
+          }),
         }
-        const over = sites.map((_, s) => load[s]! + ROW_SIGMAS * Math.sqrt(variance[s]!) - rows.siteBps[s]!)
-        const overW = power + ROW_SIGMAS * Math.sqrt(powerVariance) - rows.powerW
-        if ((over.every((bps) => bps <= 0) && overW <= 0) || attempt === MAX_ATTEMPTS)
-          return { chosen, picked, load, power }
-        siteBps = siteBps.map((bps, s) => bps - Math.max(0, over[s]!))
-        powerW -= Math.max(0, overW)
-      }
+      })
+      return (allowed.length > 0 ? allowed : [fastest]).map((j) => choices[j]!)
     }
 
     return {
-      decide({ readings, isConnected, planned, capacityBps, loadBps, powerW }) {
-        learnFrom(readings)
-        learnRows(capacityBps, loadBps, powerW)
+      decide({ epoch, readings, isConnected, planned, capacityBps, loadBps, powerW }) {
+        learnFrom(epoch, readings)
+        learnRows(epoch, capacityBps, loadBps, powerW)
         before = capacityBps
-        const expectedBps = expectCapacity(average, capacityBps)
-        const siteBps = [...expectedBps]
+        // What an uplink carried last is what it is taken to carry next: how far that is off is in the margin.
+        const expectedBps = [...capacityBps]
         const reserved = { bps: sites.map(() => 0), watts: 0 }
-        const tables = new Map<number, DeviceTable>()
+        const told: number[] = []
         for (const [i, { site }] of devices.entries()) {
           silentFor[i] = isConnected[i] ? 0 : silentFor[i]! + 1
-          if (isConnected[i]) tables.set(i, tableOf(i, planned[i]!))
-          else if (silentFor[i]! <= LEASE_EPOCHS) {
-            // It may be running on: its lease is not for others yet.
-            reserved.bps[site]! += held[i]?.rateBps ?? 0
-            reserved.watts += (held[i]?.powerMw ?? 0) / 1000
-          } else {
-            // Whether it runs is not known; if it does, it runs this.
-            const fallback = cheapestChoice(i)
-            reserved.bps[site]! += fallback.rateBps
-            reserved.watts += fallback.powerMw / 1000
+          if (isConnected[i]) {
+            told.push(i)
+            continue
           }
+          // It may be running on: its lease is not for others yet, and then what it falls back to.
+          const keeps =
+            silentFor[i]! <= LEASE_EPOCHS
+              ? held[i]
+              : choicesOf(i, cheapest).reduce((a, b) => (b.rateBps < a.rateBps ? b : a))
+          reserved.bps[site]! += keeps?.rateBps ?? 0
+          reserved.watts += (keeps?.powerMw ?? 0) / 1000
         }
-        for (const s of sites.keys()) siteBps[s]! -= reserved.bps[s]!
-        const { chosen, picked, load, power } = plan(tables, { siteBps, powerW: powerCapW - reserved.watts })
+        const basePower = { meanW: idleW }
+        const slots = told.map((i) => ({
+          input: { key: devices[i]!.id, site: sites[devices[i]!.site]!.id, estimate: { basePower } },
+          allowed: choicesOf(i, planned[i]!),
+        }))
+        const { chosen } = solveWithMargins(slots, {
+          sites: new Map(
+            sites.map(({ id }, s) => [
+              id,
+              {
+                total: Math.floor(expectedBps[s]!),
+                reserved: Math.ceil(reserved.bps[s]!),
+                marginShare: margins.shareOf(`site:${id}`),
+              },
+            ]),
+          ),
+          power: {
+            total: Math.floor(powerCapW * 1000),
+            reserved: Math.ceil(reserved.watts * 1000),
+            marginShare: margins.shareOf('fleet'),
+          },
+        })
         const next = planned.slice()
-        for (const [i, j] of chosen) {
-          next[i] = j
-          held[i] = picked.get(i)!
-          const { slowdown } = estimates[i]!
-          const { mean, variance } = predictFactor(slowdown, options[j]!.id)
-          bounds[i] =
-            nominalLatencyS(devices[i]!, options[j]!) *
-            Math.exp(mean + latencyK * Math.sqrt(variance + slowdown.common.noise))
+        const load = [...reserved.bps]
+        let power = reserved.watts
+        const variance = sites.map(() => 0)
+        let powerVariance = 0
+        for (const [k, i] of told.entries()) {
+          const choice = chosen[k]!
+          next[i] = choice.option
+          held[i] = choice
+          load[devices[i]!.site]! += choice.rateBps
+          power += choice.powerMw / 1000
+          variance[devices[i]!.site]! += choice.rateSigmaBps ** 2
+          powerVariance += (choice.powerSigmaMw / 1000) ** 2
         }
         expected = {
-          loadBps: load.map((bps, s) => bps + reserved.bps[s]!),
+          loadBps: load,
           capacityBps: expectedBps,
-          powerW: power + reserved.watts,
+          powerW: power,
+          loadSigmaBps: variance.map((v) => Math.sqrt(v)),
+          powerSigmaW: Math.sqrt(powerVariance),
         }
         return next
       },

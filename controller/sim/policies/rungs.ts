@@ -1,10 +1,10 @@
 import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
-import { IDLE_W, type SimFleet } from '../fleet.ts'
+import type { SimFleet } from '../fleet.ts'
 import type { makeBeliefs } from './device-estimates.ts'
 
 /** A device's options from the lowest rate up, each worth more than the one before, within deadline and power share. */
 export function listRungs(fleet: SimFleet, beliefs: ReturnType<typeof makeBeliefs>, i: number) {
-  const powerW = fleet.powerCapW / fleet.devices.length - IDLE_W
+  const powerW = fleet.powerCapW / fleet.devices.length - fleet.idleW
   const safe = fleet.options
     .map((option, j) => ({ j, option, ...beliefs.predict(i, j) }))
     .filter(({ latencyS, activeW, option }) => latencyS * 1.1 <= DEADLINE_SHARE / option.frameRate && activeW <= powerW)

@@ -30,7 +30,7 @@ function assign(world: World, shares: readonly number[], powerShare: number): Ui
             worth: mean(
               (t) =>
                 device.weight *
-                worthOf(world.psnrDb(t, i, j), option.frameRate) *
+                worthOf(world.psnrDb(t, i, j), option) *
                 (1 - lateShare(world.latencyS(t, i, j), option.frameRate)),
             ),
           }),
@@ -43,32 +43,47 @@ function assign(world: World, shares: readonly number[], powerShare: number): Ui
   return Uint8Array.from(fleet.devices, (_, i) => chosen.get(i)!)
 }
 
-/** The largest share of a limit at which `isKept` holds, by halving; the smallest tried if none does. */
-function largestShare([low, high]: [number, number], isKept: (share: number) => boolean): number {
+/**
+ * The largest shares of limits at which each keeps its own condition, by halving all at once; the smallest tried where none
+ * does. What one limit is given hardly changes whether another is kept.
+ */
+function largestShares(
+  count: number,
+  [low, high]: readonly [number, number],
+  areKept: (shares: readonly number[]) => readonly boolean[],
+): readonly number[] {
+  const [lows, highs] = [Array.from({ length: count }, () => low), Array.from({ length: count }, () => high)]
   for (let search = 0; search < SEARCHES; search++) {
-    const share = (low + high) / 2
-    if (isKept(share)) low = share
-    else high = share
+    const shares = lows.map((each, s) => (each + highs[s]!) / 2)
+    for (const [s, isKept] of areKept(shares).entries()) (isKept ? lows : highs)[s] = shares[s]!
   }
-  return low
+  return lows
 }
 
 /**
  * The best fixed assignment that breaks power in at most 1 % of epochs and uplinks in at most 1 % of site-epochs, found
- * in hindsight: first the share of the power that may be planned for, then that of the uplinks.
+ * in hindsight: the share of the power that may be planned for, then that of the uplinks, together and for each site alone,
+ * then the power's again; the better of the two counts.
  */
 export const staticBest: MakePolicy = (fleet, world) => {
-  const plan = (uplink: number, power: number) =>
-    assign(
-      world,
-      fleet.sites.map(() => uplink),
-      power,
-    )
-  const outcome = (uplink: number, power: number) => play(world, fixed(plan(uplink, power)))
-  const power = largestShare([0.6, 1.2], (share) => outcome(1, share).powerViolations <= ALLOWED_VIOLATIONS)
-  const uplink = largestShare([0.3, 1.2], (share) => {
-    const { siteViolations, powerViolations } = outcome(share, power)
-    return siteViolations <= ALLOWED_VIOLATIONS && powerViolations <= ALLOWED_VIOLATIONS
+  const outcome = (uplinks: readonly number[], power: number) => play(world, fixed(assign(world, uplinks, power)))
+  const everySite = (share: number) => fleet.sites.map(() => share)
+  const searchPower = (uplinks: readonly number[]) =>
+    largestShares(1, [0.6, 1.2], ([share]) => [outcome(uplinks, share!).powerViolations <= ALLOWED_VIOLATIONS])[0]!
+  const first = searchPower(everySite(1))
+  const [together] = largestShares(1, [0.3, 1.2], ([share]) => [
+    outcome(everySite(share!), first).siteViolations <= ALLOWED_VIOLATIONS,
+  ])
+  const apart = largestShares(fleet.sites.length, [0.3, 1.2], (shares) =>
+    outcome(shares, first).violationsBySite.map((share) => share <= ALLOWED_VIOLATIONS),
+  )
+  const candidates = [everySite(together!), apart].map((uplinks) => {
+    const power = searchPower(uplinks)
+    return { uplinks, power, ...outcome(uplinks, power) }
   })
-  return fixed(plan(uplink, power))
+  const allowed = candidates.filter(
+    (c) => c.siteViolations <= ALLOWED_VIOLATIONS && c.powerViolations <= ALLOWED_VIOLATIONS,
+  )
+  const best = (allowed.length > 0 ? allowed : candidates).reduce((a, b) => (b.utility > a.utility ? b : a))
+  return fixed(assign(world, best.uplinks, best.power))
 }

@@ -123,9 +123,10 @@ describe('planFleet()', () => {
 
   test('gives up a frame rate later than it would take it up, so that a busy device does not move to and fro', () => {
     const best = planFleet({ slots: [slot(1)], ...free }).slots[0]!.chosen
-    const slow = { ...priorEstimate.latency, variance: 0.02, noise: 0.02 }
-    const latencyMean = Math.log((0.97 / 5) * 0.8) - Math.log(best.prediction.latencyS) + priorEstimate.latency.mean
-    const busy = { ...slot(1), estimate: { ...priorEstimate, latency: { ...slow, mean: latencyMean } } }
+    const { common } = priorEstimate.latency
+    const latencyMean = Math.log((0.97 / 5) * 0.8) - Math.log(best.prediction.latencyS) + common.mean
+    const slow = { common: { ...common, mean: latencyMean, variance: 0.02, noise: 0.02 }, residuals: {} }
+    const busy = { ...slot(1), estimate: { ...priorEstimate, latency: slow } }
     const staying = planFleet({ slots: [{ ...busy, planned: best.configuration }], ...free }).slots[0]!.chosen
     const coming = planFleet({ slots: [busy], ...free }).slots[0]!.chosen
     expect(staying.configuration).toEqual(best.configuration)
@@ -136,7 +137,7 @@ describe('planFleet()', () => {
     const sites = new Map([['local', limit(90_000)]])
     const estimateWith = (mean: number) => ({
       ...priorEstimate,
-      bits: { ...priorEstimate.bits, mean, variance: 0.001, noise: 0.001 },
+      bits: { common: { ...priorEstimate.bits.common, mean, variance: 0.001, noise: 0.001 }, residuals: {} },
     })
     const first = planFleet({ slots: [{ ...slot(1), estimate: estimateWith(0) }], sites, power: undefined })
     let planned = first.slots[0]!.chosen.configuration

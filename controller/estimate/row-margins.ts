@@ -1,0 +1,36 @@
+import { marginShare, type RowMargin, type RowReading, startRowMargin, updateRowMargin } from './row-margin.ts'
+
+/** Measurements reach back this far: one look at a limit for each such time, or one excess would count many times. */
+const WINDOW_MS = 10_000
+
+const kindOf = (key: string): string => key.split(':')[0]!
+
+/** What was learned about the shared limits of a controller, by their keys (`site:<id>`, `fleet`). */
+export class RowMargins {
+  readonly #margins = new Map<string, RowMargin>()
+  readonly #learnedMs = new Map<string, number>()
+
+  /**
+   * The share of a limit that the next plan leaves free. What its members share is the mean of its own and of all limits of its
+   * kind: a variance by a hundred looks is itself off by a fifth, and the limits with the least are the ones that break.
+   */
+  shareOf(key: string): number {
+    const own = this.#margins.get(key) ?? startRowMargin
+    const kind = [...this.#margins].filter(([other]) => kindOf(other) === kindOf(key))
+    if (kind.length === 0) return marginShare(own)
+    const common = kind.reduce((sum, [, margin]) => sum + margin.common, 0) / kind.length
+    return marginShare({ ...own, common: (own.common + common) / 2 })
+  }
+
+  /**
+   * Learn from what was measured under a plan.
+   *
+   * @param found Where part of a limit is fixed, as idle power is, relative to the rest.
+   * @param nowMs Of any clock that only goes forward; looks within ten seconds of the last are ignored unless they violate.
+   */
+  learn(key: string, found: RowReading, nowMs: number): void {
+    if (!found.isViolated && nowMs - (this.#learnedMs.get(key) ?? Number.NEGATIVE_INFINITY) < WINDOW_MS) return
+    this.#learnedMs.set(key, nowMs)
+    this.#margins.set(key, updateRowMargin(this.#margins.get(key) ?? startRowMargin, found))
+  }
+}

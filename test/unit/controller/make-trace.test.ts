@@ -1,0 +1,145 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { EventBus } from '@espalier/controller/events'
+import type { Families } from '@espalier/controller/families'
+import { Fleet } from '@espalier/controller/ingest/fleet'
+import { createIngest } from '@espalier/controller/ingest/ingest'
+import { openStore } from '@espalier/controller/store/open-store'
+import { makeTrace } from '@espalier/controller/trace/make-trace'
+import { replayTrace } from '@espalier/controller/trace/replay'
+import { formatTrace, parseTrace } from '@espalier/controller/trace/trace'
+import { configurationId } from '@espalier/shared/configuration'
+import { formatMessage } from '@espalier/shared/messages/envelope'
+import { pino } from 'pino'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import {
+  configuration,
+  DEVICE,
+  envelope,
+  makeBirth,
+  makeTelemetry,
+  manifest,
+  SLOT,
+  temporaryFolder,
+} from './controller-fixtures.ts'
+
+const families = {
+  get: () => ({ manifest, manifestDigest: 'a'.repeat(64) }),
+  list: () => [],
+} as unknown as Families
+
+/** A controller without broker, planner and API, that hears a device for some time. */
+function listen() {
+  const store = openStore(join(temporaryFolder(), 'c.sqlite'))
+  onTestFinished(() => store.close())
+  let nowMs = 0
+  const clock = { monotonicMs: () => nowMs, wallMs: () => 1.7e12 + nowMs }
+  const fleet = Fleet.load(store)
+  const events = new EventBus()
+  const alarms: string[] = []
+  events.subscribe((event) => {
+    if (event.kind === 'alarm') alarms.push(event.data.message)
+  })
+  const ignore = (): void => undefined
+  const ingest = createIngest({
+    store,
+    fleet,
+    families,
+    events,
+    clock,
+    log: pino({ level: 'silent' }),
+    onChange: ignore,
+    onBirth: ignore,
+    onUnknown: ignore,
+  })
+  const say = (kind: string, body: unknown, seq: number) =>
+    ingest.receive(`espalier/v1/${DEVICE}/up/${kind}`, formatMessage(envelope(body, { seq, mono: nowMs })))
+  say('state', { state: 'ready' }, 0)
+  say('birth', makeBirth(), 1)
+  return {
+    store,
+    fleet,
+    alarms,
+    clock,
+    /** A message a second, of a device whose frames always cost the same. */
+    hear(seconds: number, frame: { bits: number; joules: number; latencyS: number }) {
+      for (let k = 0; k < seconds; k++) {
+        nowMs += 1000
+        const at = nowMs / 1000
+        const counted = { frames: 5 * at, bits: 5 * at * frame.bits, joules: at * (5 * frame.joules + 1) }
+        const telemetry = makeTelemetry(configuration, {
+          ...counted,
+          idleJoules: at,
+          seconds: at,
+          latencyS: frame.latencyS,
+        })
+        say('telemetry', telemetry, at + 1)
+      }
+    },
+  }
+}
+
+describe('makeTrace()', () => {
+  test('has what was measured, epoch by epoch, with the budgets of their time', () => {
+    const { store, fleet, clock, hear } = listen()
+    hear(60, { bits: 20_000, joules: 0.4, latencyS: 0.05 })
+    store.budgets.change('site:local', { rateBps: 90_000 }, clock.wallMs())
+    hear(60, { bits: 20_000, joules: 0.4, latencyS: 0.05 })
+    const sources = { store, fleet, families }
+    const trace = makeTrace(sources, { sinceMs: clock.wallMs() - 3_600_000, nowMs: clock.wallMs() })!
+    expect(trace.epochs.length).toBeGreaterThanOrEqual(12)
+    const { slots, budgets } = trace.epochs[3]!
+    expect(budgets).toEqual({})
+    expect(trace.epochs[10]!.budgets).toEqual({ 'site:local': { rateBps: 90_000 } })
+    const reading = slots[`${DEVICE}/${SLOT}`]!
+    expect(reading.configuration).toBe(configurationId(configuration))
+    expect(reading.bitsPerFrame).toBeCloseTo(20_000)
+    expect(reading.joulesPerFrame).toBeCloseTo(0.4)
+    expect(reading.latencyS).toBeCloseTo(0.05, 2)
+    expect(parseTrace('made', formatTrace(trace))).toEqual(trace)
+  })
+
+  test('is absent before any telemetry', () => {
+    const { store, fleet, clock } = listen()
+    const sources = { store, fleet, families }
+    expect(makeTrace(sources, { sinceMs: 0, nowMs: clock.wallMs() })).toBeUndefined()
+  })
+})
+
+describe('what ingest learns', () => {
+  test('is the class prior of the next device of the class, also after a restart', () => {
+    const { store, fleet, hear } = listen()
+    hear(120, { bits: 20_000, joules: 0.4, latencyS: 0.2 })
+    const slot = makeBirth().slots[0]!
+    const again = Fleet.load(store)
+    for (const known of [fleet, again]) {
+      const { members, start } = known.beliefs.priorOf(known.get(DEVICE)!, slot)
+      expect(members).toBe(1)
+      expect(start.latency.common.mean).toBeGreaterThan(0.3)
+    }
+  })
+
+  test('tells of a device that became slower, and since when', () => {
+    const { alarms, hear } = listen()
+    hear(400, { bits: 20_000, joules: 0.4, latencyS: 0.05 })
+    expect(alarms).toEqual([])
+    hear(500, { bits: 20_000, joules: 0.4, latencyS: 0.08 })
+    expect(alarms).toHaveLength(1)
+    // Buckets of the histogram are about a tenth wide.
+    expect(alarms[0]).toMatch(/^The latency of "cam-1\/cam0" drifted \+[56]\d % since 2023-11-14T22:20:0/)
+  })
+})
+
+describe('the trace of a real local fleet', () => {
+  const path = join(import.meta.dirname, '../../fixtures/traces/local-fleet.jsonl')
+  const trace = parseTrace(path, readFileSync(path, 'utf8'))
+
+  test('is replayed under every policy that knows only the past, and none exceeds the clairvoyant', () => {
+    const { policies } = replayTrace(trace, ['ours', 'equal-share', 'static-best'])
+    for (const { utilityPct, late } of policies) {
+      expect(utilityPct).toBeGreaterThan(0)
+      expect(utilityPct).toBeLessThanOrEqual(100.001)
+      expect(late).toBeLessThanOrEqual(1)
+    }
+  })
+})
