@@ -155,7 +155,7 @@ test('stops on a version that is slower on devices, with the evidence, and rolls
   const devices = await Promise.all(Array.from({ length: 16 }, (_, i) => FakeDevice.connect(mqttPort, `cam-${i}`, old)))
   await until('plans', () => (devices.every(({ desired }) => desired.length > 0) ? true : undefined))
   for (const [i, device] of devices.entries()) {
-    device.latencyS = 0.05 * (1 + i / 8)
+    device.latencyFactor = 1 + i / 20
     await device.run(10)
   }
   const spec = { family: 'kodo', manifestDigest, wavesPct: [25, 100], soakS: 4 }
@@ -166,7 +166,7 @@ test('stops on a version that is slower on devices, with the evidence, and rolls
   await delay(1500)
   for (const device of devices) {
     // Everything became slower, and what has the new version by half as much again.
-    device.latencyS *= device.version === manifestDigest ? 1.8 : 1.2
+    device.latencyFactor *= device.version === manifestDigest ? 1.8 : 1.2
     await device.run(20)
   }
   const stopped = await until('the stop', async () => {
