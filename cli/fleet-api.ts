@@ -21,36 +21,41 @@ const deviceSummarySchema = z.object({
 })
 export type DeviceSummary = z.infer<typeof deviceSummarySchema>
 
-interface Call {
-  readonly method: string
-  readonly body?: unknown
+/** A request, with the name and password that the URL of the controller may hold. */
+export async function requestApi(base: string, path: string, init: RequestInit): Promise<string> {
+  const { origin, username, password } = new URL(base)
+  const secret = Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64')
+  const headers = { ...init.headers, ...(username === '' ? {} : { authorization: `Basic ${secret}` }) }
+  const response = await fetch(new URL(`/api/v1/${path}`, origin), { ...init, headers }).catch((cause: unknown) => {
+    throw new TransportError(
+      `Cannot reach the controller at "${origin}": is it running? Start one with "espalier up"`,
+      { cause, retryable: true },
+    )
+  })
+  const text = await response.text()
+  if (response.ok) return text
+  throw new TransportError(`Cannot ${init.method ?? 'GET'} "${path}": ${response.status} ${reasonIn(text)}`, {
+    retryable: false,
+  })
+}
+
+function reasonIn(text: string): string {
+  try {
+    return z.object({ error: z.object({ message: z.string() }) }).parse(JSON.parse(text)).error.message
+  } catch {
+    return text
+  }
 }
 
 /** @throws {TransportError} If the controller does not answer, or refuses. */
-export async function callApi(base: string, path: string, init?: Call): Promise<unknown> {
-  const text = await callApiForText(base, path, init)
-  return text === '' ? undefined : JSON.parse(text)
-}
-
-/** The same for answers that are not one JSON document. */
-export async function callApiForText(base: string, path: string, init?: Call): Promise<string> {
-  const response = await fetch(new URL(`/api/v1/${path}`, base), {
+export async function callApi(base: string, path: string, init?: { method: string; body?: unknown }): Promise<unknown> {
+  const text = await requestApi(base, path, {
     method: init?.method ?? 'GET',
     ...(init?.body === undefined
       ? {}
       : { body: JSON.stringify(init.body), headers: { 'content-type': 'application/json' } }),
-  }).catch((cause: unknown) => {
-    throw new TransportError(`Cannot reach the controller at "${base}": is it running? Start one with "espalier up"`, {
-      cause,
-      retryable: true,
-    })
   })
-  const text = await response.text()
-  if (!response.ok)
-    throw new TransportError(`Cannot ${init?.method ?? 'GET'} "${path}": ${response.status} ${text}`, {
-      retryable: false,
-    })
-  return text
+  return text === '' ? undefined : JSON.parse(text)
 }
 
 export async function getDevices(base: string): Promise<DeviceSummary[]> {

@@ -1,13 +1,18 @@
 import { readFileSync } from 'node:fs'
 import { EspalierError } from '@espalier/shared/errors'
 import { Command, CommanderError } from 'commander'
+import { registerAlertCommands } from './commands/alerts.ts'
+import { registerAuditCommand } from './commands/audit.ts'
 import { registerBenchCommand } from './commands/bench.ts'
 import { registerCodecCommands } from './commands/codec.ts'
+import { registerDeviceCommand } from './commands/command.ts'
 import { registerDemoCommand } from './commands/demo.ts'
 import { registerEvalCommand } from './commands/eval.ts'
+import { registerFamilyCommands } from './commands/families.ts'
 import { registerFleetCommands } from './commands/fleet.ts'
 import { registerForgeCommand } from './commands/forge.ts'
 import { registerProgramCommands } from './commands/programs.ts'
+import { registerRolloutCommands } from './commands/rollout.ts'
 import { registerSimCommand } from './commands/sim.ts'
 import { registerTraceCommands } from './commands/trace.ts'
 import { registerUpCommand } from './commands/up.ts'
@@ -28,6 +33,11 @@ for (const register of [
   registerEvalCommand,
   registerForgeCommand,
   registerFleetCommands,
+  registerDeviceCommand,
+  registerFamilyCommands,
+  registerRolloutCommands,
+  registerAlertCommands,
+  registerAuditCommand,
   registerProgramCommands,
   registerSimCommand,
   registerTraceCommands,

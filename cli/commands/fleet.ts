@@ -1,14 +1,9 @@
-import { describeError } from '@espalier/shared/errors'
 import { formatPower, formatRate, parsePower, parseRate } from '@espalier/shared/units'
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { z } from 'zod'
+import { type ApiOptions, argument, formatTable, show, withApi } from '../api-command.ts'
 import { callApi, getBudgets, getDevices } from '../fleet-api.ts'
 import { planFile, printInstanceSchema } from './plan-file.ts'
-
-interface FleetOptions {
-  readonly api: string
-  readonly json?: true
-}
 
 /** What these commands read of the API's answers; the API says more. */
 const whySchema = z.object({
@@ -43,48 +38,13 @@ const planSchema = z.object({
 
 const NONE = '-'
 
-/** Columns as wide as their widest cell; the last is not padded. */
-function formatTable(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)))
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => cell.padEnd(widths[i]!))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n')
-}
-
-/** Print for people, or one JSON document. A failure prints its reason and sets exit code 1. */
-async function show<T>(options: FleetOptions, read: () => Promise<T>, format: (answer: T) => string): Promise<void> {
-  try {
-    const answer = await read()
-    process.stdout.write(`${options.json ? JSON.stringify(answer ?? null, undefined, 2) : format(answer)}\n`)
-  } catch (error) {
-    process.stderr.write(`${describeError(error)}\n`)
-    process.exitCode = 1
-  }
-}
-
-/** Units are checked while the command line is read: wrong use is exit code 2, like an unknown option. */
-function quantity(parse: (text: string) => number): (text: string) => number {
-  return (text) => {
-    try {
-      return parse(text)
-    } catch (error) {
-      throw new InvalidArgumentError(describeError(error))
-    }
-  }
-}
-
 function budgetKey(text: string): string {
   if (!/^(fleet|site:[a-z0-9][a-z0-9-]{0,62})$/.test(text))
     throw new InvalidArgumentError('expected "fleet" or "site:" and a site id')
   return text
 }
 
-async function showDevices(options: FleetOptions): Promise<void> {
+async function showDevices(options: ApiOptions): Promise<void> {
   const rate = (bps: number | undefined) => (bps === undefined ? NONE : formatRate(bps))
   await show(
     options,
@@ -106,7 +66,7 @@ async function showDevices(options: FleetOptions): Promise<void> {
   )
 }
 
-async function showPlan(options: FleetOptions): Promise<void> {
+async function showPlan(options: ApiOptions): Promise<void> {
   await show(
     options,
     async () => planSchema.parse(await callApi(options.api, 'plan')),
@@ -132,7 +92,7 @@ async function showPlan(options: FleetOptions): Promise<void> {
   )
 }
 
-async function showWhy(device: string, options: FleetOptions): Promise<void> {
+async function showWhy(device: string, options: ApiOptions): Promise<void> {
   await show(
     options,
     async () => whySchema.parse(await callApi(options.api, `devices/${encodeURIComponent(device)}/why`)),
@@ -156,7 +116,7 @@ async function showWhy(device: string, options: FleetOptions): Promise<void> {
   )
 }
 
-async function showBudgets(options: FleetOptions): Promise<void> {
+async function showBudgets(options: ApiOptions): Promise<void> {
   await show(
     options,
     async () => ({ budgets: await getBudgets(options.api) }),
@@ -173,7 +133,7 @@ async function showBudgets(options: FleetOptions): Promise<void> {
   )
 }
 
-type SetOptions = FleetOptions & { readonly uplink?: number; readonly power?: number }
+type SetOptions = ApiOptions & { readonly uplink?: number; readonly power?: number }
 
 async function setBudget(key: string, options: SetOptions, command: Command): Promise<void> {
   const { uplink, power } = options
@@ -194,7 +154,7 @@ async function setBudget(key: string, options: SetOptions, command: Command): Pr
   )
 }
 
-async function removeBudget(key: string, options: FleetOptions): Promise<void> {
+async function removeBudget(key: string, options: ApiOptions): Promise<void> {
   await show(
     options,
     () => callApi(options.api, `budgets/${key}`, { method: 'DELETE' }),
@@ -204,45 +164,34 @@ async function removeBudget(key: string, options: FleetOptions): Promise<void> {
 
 /** Add the commands that ask and steer a running controller. */
 export function registerFleetCommands(program: Command): void {
-  const withApi = (command: Command): Command =>
-    command
-      .addOption(
-        new Option('--api <url>', 'where the controller answers').env('ESPALIER_API').default('http://127.0.0.1:8080'),
-      )
-      .option('--json', 'print one JSON document')
-      // Commander's own code for wrong use is 1, which here means that the controller failed.
-      .exitOverride((error) => {
-        process.exit(error.exitCode === 0 ? 0 : 2)
-      })
-
   withApi(program.command('devices'))
     .description('what every device runs and costs')
-    .action((options: FleetOptions) => showDevices(options))
+    .action((options: ApiOptions) => showDevices(options))
   withApi(program.command('plan'))
     .description('the present plan of a controller, its prices and its gap; or the plan of a fleet in a file')
     .argument('[instance]', 'a JSON file as in docs/planner.md: solved here, no controller is asked')
     .option('--schema', 'print the JSON Schema of such a file')
-    .action((instance: string | undefined, options: FleetOptions & { readonly schema?: true }) => {
+    .action((instance: string | undefined, options: ApiOptions & { readonly schema?: true }) => {
       if (options.schema) return printInstanceSchema()
       return instance === undefined ? showPlan(options) : planFile(instance, options)
     })
   withApi(program.command('why'))
     .description('why a device runs what it runs')
     .argument('<device>')
-    .action((device: string, options: FleetOptions) => showWhy(device, options))
+    .action((device: string, options: ApiOptions) => showWhy(device, options))
 
   const budgets = program.command('budgets').description('limits of uplinks (site:<id>) and of power (fleet)')
   withApi(budgets.command('list', { isDefault: true }))
     .description('the budgets that are set')
-    .action((options: FleetOptions) => showBudgets(options))
+    .action((options: ApiOptions) => showBudgets(options))
   withApi(budgets.command('set'))
     .description('set a budget')
     .argument('<key>', '"fleet" or "site:<id>"', budgetKey)
-    .option('--uplink <rate>', 'for a site, e.g. 150kbit/s', quantity(parseRate))
-    .option('--power <power>', 'for the fleet, e.g. 4W', quantity(parsePower))
+    .option('--uplink <rate>', 'for a site, e.g. 150kbit/s', argument(parseRate))
+    .option('--power <power>', 'for the fleet, e.g. 4W', argument(parsePower))
     .action((key: string, options: SetOptions, command: Command) => setBudget(key, options, command))
   withApi(budgets.command('remove'))
     .description('remove a budget')
     .argument('<key>', '"fleet" or "site:<id>"', budgetKey)
-    .action((key: string, options: FleetOptions) => removeBudget(key, options))
+    .action((key: string, options: ApiOptions) => removeBudget(key, options))
 }

@@ -4,7 +4,7 @@ import { type Replay, replayTrace } from '@espalier/controller/trace/replay'
 import { parseTrace } from '@espalier/controller/trace/trace'
 import { ConfigError, describeError } from '@espalier/shared/errors'
 import { type Command, Option } from 'commander'
-import { callApiForText } from '../fleet-api.ts'
+import { requestApi } from '../fleet-api.ts'
 import { parsePolicies } from '../parse-policies.ts'
 import { plotPolicies } from '../plot-policies.ts'
 
@@ -17,7 +17,7 @@ interface ExportOptions {
 /** @throws {TransportError} If there is nothing to export. */
 async function exportTrace(file: string, { api, minutes, device }: ExportOptions): Promise<void> {
   const query = new URLSearchParams({ minutes, ...(device === undefined ? {} : { device }) })
-  const text = await callApiForText(api, `trace?${query}`)
+  const text = await requestApi(api, `trace?${query}`, {})
   const { header, epochs } = parseTrace(file, text)
   await writeFile(file, text)
   process.stderr.write(`${file}: ${epochs.length} epochs of ${header.epochS} s, ${header.slots.length} slots\n`)

@@ -3,7 +3,9 @@ import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { TransportError } from '@espalier/shared/errors'
 
 /** Addresses that are not of the public Internet (IANA special-purpose registries), multicast included. */
-const inner = new BlockList()
+const inner4 = new BlockList()
+// Apart: a list takes IPv4 addresses for those IPv6 addresses that stand for them.
+const inner6 = new BlockList()
 for (const [network, prefix] of [
   ['0.0.0.0', 8],
   ['10.0.0.0', 8],
@@ -21,7 +23,7 @@ for (const [network, prefix] of [
   ['224.0.0.0', 4],
   ['240.0.0.0', 4],
 ] as const)
-  inner.addSubnet(network, prefix, 'ipv4')
+  inner4.addSubnet(network, prefix, 'ipv4')
 for (const [network, prefix] of [
   ['::', 96],
   ['::ffff:0:0', 96],
@@ -36,12 +38,13 @@ for (const [network, prefix] of [
   ['fec0::', 10],
   ['ff00::', 8],
 ] as const)
-  inner.addSubnet(network, prefix, 'ipv6')
+  inner6.addSubnet(network, prefix, 'ipv6')
 
 /** Whether an address is one of the public Internet. Those that carry an IPv4 address in them are taken to be none. */
 export function isPublicAddress(address: string): boolean {
   const version = isIP(address)
-  return version !== 0 && !inner.check(address, version === 4 ? 'ipv4' : 'ipv6')
+  if (version === 4) return !inner4.check(address, 'ipv4')
+  return version === 6 && !inner6.check(address, 'ipv6')
 }
 
 const refusal = (host: string, address: string): TransportError =>

@@ -402,7 +402,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
     reply
       .type('text/plain; version=0.0.4')
       .serializer((text: unknown) => String(text))
-      .send(formatMetrics(fleet.list(), planner.latest(), options.ingest.counts(), options)),
+      .send(formatMetrics(fleet.list(), planner.latest(), options.ingest.counts(), options, options)),
   )
 
   api.get('/events', { schema: { hide: true } }, (_request, reply) => streamEvents(reply, events, closing.signal))

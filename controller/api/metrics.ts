@@ -1,8 +1,12 @@
 import { addCounts, type HistogramCounts } from '@espalier/shared/histogram'
+import { stateSchema } from '@espalier/shared/messages/device'
+import type { Alerts } from '../alert/alerts.ts'
 import type { DeviceRecord } from '../ingest/fleet.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { Plan } from '../plan/plan-fleet.ts'
 import { measureDevice } from '../planner/measure.ts'
+import { MEMBER_STATES } from '../rollout/rollout.ts'
+import type { Rollouts } from '../rollout/rollouts.ts'
 import type { ViewSources } from './views.ts'
 
 type Labels = Readonly<Record<string, string>>
@@ -45,12 +49,26 @@ function histogramSamples(counts: HistogramCounts, labels: Labels): Metric['samp
   ]
 }
 
-/** The state of the fleet in Prometheus' text format. No label is a digest, boot, command or time. */
+/** Devices name their class themselves: more classes than this are counted as one, so that no device makes series without end. */
+const MOST_CLASSES = 50
+const OTHER_CLASSES = 'other'
+
+/** What people steer, beside devices and the plan. */
+export interface Operations {
+  readonly rollouts: Pick<Rollouts, 'list' | 'members'>
+  readonly alerts: Pick<Alerts, 'rules' | 'states'>
+}
+
+/**
+ * The state of the fleet in Prometheus' text format. Devices have counters and gauges, about a dozen each; histograms are of
+ * device classes. No label is a digest, boot, command, rollout or time: such series end and are never used again.
+ */
 export function formatMetrics(
   devices: readonly DeviceRecord[],
   plan: Plan | undefined,
   counts: ReturnType<Ingest['counts']>,
   sources: ViewSources,
+  { rollouts, alerts }: Operations,
 ): string {
   const metrics = new Map<string, Metric>()
   const define = (name: string, type: Metric['type'], help: string): Metric['samples'] => {
@@ -93,7 +111,8 @@ export function formatMetrics(
       energy.push({ labels, value: slot.joules })
       bytes.push({ labels, value: slot.bits / 8 })
       swaps.push({ labels, value: slot.swaps })
-      const deviceClass = device.birth?.deviceClass ?? 'unknown'
+      const own = device.birth?.deviceClass ?? 'unknown'
+      const deviceClass = latencies.has(own) || latencies.size < MOST_CLASSES ? own : OTHER_CLASSES
       latencies.set(deviceClass, addCounts(latencies.get(deviceClass) ?? {}, slot.latency))
     }
   }
@@ -110,6 +129,19 @@ export function formatMetrics(
   fleetPrice.push({ labels: {}, value: plan?.power?.mu ?? 0 })
   const gap = define('espalier_plan_gap_ratio', 'gauge', 'How far the plan can be from the best one.')
   gap.push({ labels: {}, value: plan?.gap ?? 0 })
+  const inState = define('espalier_devices', 'gauge', 'Devices by the state that they say.')
+  for (const state of stateSchema.shape.state.options)
+    inState.push({ labels: { state }, value: devices.filter((device) => device.state === state).length })
+  const brought = define('espalier_rollout_slots', 'gauge', 'Slots by what the latest rollout of a family did to them.')
+  for (const [family, id] of new Map(rollouts.list().map(({ id, spec }) => [spec.family, id]))) {
+    const members = [...rollouts.members(id).values()]
+    for (const state of MEMBER_STATES)
+      brought.push({ labels: { family, state }, value: members.filter((member) => member.state === state).length })
+  }
+  const firing = define('espalier_alerts_firing', 'gauge', 'Subjects of which a rule is true, and was for long enough.')
+  const fires = alerts.states().filter(({ state }) => state === 'firing')
+  for (const { id, severity } of alerts.rules())
+    firing.push({ labels: { rule: id, severity }, value: fires.filter(({ rule }) => rule === id).length })
   const messages = define('espalier_messages_total', 'counter', 'Messages from devices.')
   for (const [result, value] of Object.entries(counts)) messages.push({ labels: { result }, value })
   return [...metrics].map(formatMetric).join('')

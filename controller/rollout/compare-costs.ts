@@ -15,7 +15,7 @@ function compareCost(
   metric: CostName,
   x: readonly number[],
   y: readonly number[],
-  { tolerance, limit }: { tolerance: number; limit: number },
+  { tolerance, limit, isInterim }: { tolerance: number; limit: number; isInterim: boolean },
 ): Comparison {
   const counted = { metric, newDevices: x.length, oldDevices: y.length, tolerancePct: 100 * tolerance }
   const inPct = (log: number): number => 100 * Math.expm1(log)
@@ -38,7 +38,8 @@ function compareCost(
     return { ...counted, method: 'wilcoxon', changePct: inPct(middleOf(x)), pValue, isRegression: pValue < limit }
   }
   const change = y.length > 0 ? shiftBetween(x, y) : middleOf(x)
-  const isRegression = change > Math.log1p(THRESHOLD_FACTOR * tolerance)
+  // While it soaks more devices will have been measured soon.
+  const isRegression = !isInterim && change > Math.log1p(THRESHOLD_FACTOR * tolerance)
   return { ...counted, method: 'threshold', changePct: inPct(change), isRegression }
 }
 
@@ -60,6 +61,6 @@ export function compareCosts(
   return COST_NAMES.map((metric) => {
     const of = (costs: readonly LogCosts[]) =>
       costs.flatMap((each) => (each[metric] === undefined ? [] : [each[metric]]))
-    return compareCost(metric, of(newer), of(older), { tolerance: tolerance[metric], limit })
+    return compareCost(metric, of(newer), of(older), { tolerance: tolerance[metric], limit, isInterim })
   })
 }

@@ -144,9 +144,9 @@ export class CostBook {
     entry.since = new Sums()
   }
 
-  /** Frames that were counted since the mark, or since the version changed. */
-  framesSince(key: string): number {
-    return this.#entries.get(key)?.since.frames ?? 0
+  /** Whether enough frames were counted since the mark, or since the version changed, to say something. */
+  isMeasured(key: string): boolean {
+    return (this.#entries.get(key)?.since.frames ?? 0) >= LEAST_FRAMES
   }
 
   /**

@@ -10,6 +10,8 @@ export interface Situation {
   readonly candidates: ReadonlyMap<SlotKey, Candidate>
   /** The devices of the wave that committed against those that have the old version. */
   readonly compare: (isInterim: boolean) => Comparison[]
+  /** Whether enough frames were counted on every device of the wave that committed and is in contact. */
+  readonly isMeasured: () => boolean
   /** What a slot's frames cost under the version that it has. */
   readonly costsBefore: (key: SlotKey) => Member['costsBefore']
 }
@@ -330,7 +332,11 @@ function advance(draft: Draft, situation: Situation): void {
     draft.change({ reason: `wave ${draft.rollout.wave + 1} is watched for ${soakS} s` })
   }
   const { soakFromMs } = draft.rollout.waves[draft.rollout.wave]!
-  const isOver = draft.nowMs >= soakFromMs! + soakS * 1000
+  const soakedMs = draft.nowMs - soakFromMs!
+  const isLong = soakedMs >= soakS * 1000
+  // Twice as long at most: a device that makes no frames would never be measured.
+  const isOver = isLong && (soakedMs >= 2 * soakS * 1000 || situation.isMeasured())
+  if (isLong && !isOver) draft.say(`wave ${draft.rollout.wave + 1} is watched on: too few frames were counted yet`)
   if (stopOnRegression(draft, situation.compare(!isOver))) return
   if (isOver) finishWave(draft, false)
 }

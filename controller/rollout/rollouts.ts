@@ -218,6 +218,13 @@ export function createRollouts(options: RolloutsOptions): Rollouts {
       nowMs: clock.wallMs(),
       candidates: groupOf(rollout, all),
       compare: (isInterim) => compare(rollouts.get(rollout.id)!, members, all, isInterim),
+      isMeasured: () =>
+        [...members.values()].every((member) => {
+          if (member.wave !== rollout.wave || member.state !== 'succeeded' || member.fromDigest === undefined)
+            return true
+          const device = fleet.get(member.device)
+          return device === undefined || !isConnected(device) || costs.isMeasured(slotKey(member))
+        }),
       costsBefore: (key) => costs.recent(key),
     }
     save(rollout.id, decideRollout(rollout, members, situation), CONTROLLER)

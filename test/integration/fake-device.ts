@@ -1,11 +1,18 @@
+import { join } from 'node:path'
+import { predictNominal } from '@espalier/controller/plan/predict'
 import type { Configuration } from '@espalier/shared/configuration'
+import { Histogram } from '@espalier/shared/histogram'
 import type { DeviceId, Digest } from '@espalier/shared/ids'
+import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
+import { openCodecFamily } from '@espalier/shared/manifest/narrow-family'
 import { type Command, commandSchema, type Desired, desiredSchema } from '@espalier/shared/messages/controller'
 import type { Birth, Update } from '@espalier/shared/messages/device'
 import { formatMessage, parseMessage } from '@espalier/shared/messages/envelope'
 import { connectAsync, type MqttClient } from 'mqtt'
 import { onTestFinished } from 'vitest'
 import { envelope, makeBirth, makeTelemetry, SLOT } from '../unit/controller/controller-fixtures.ts'
+
+const KODO = join(import.meta.dirname, '../../models/kodo')
 
 /** A device over MQTT that changes versions as it is told, with costs that a test sets. */
 export class FakeDevice {
@@ -17,17 +24,22 @@ export class FakeDevice {
   update: Update | undefined
   /** What becomes of an update. */
   fate: 'commit' | 'roll-back' = 'commit'
-  latencyS = 0.05
+  /** What frames cost, over what the cards say; a plan that gives it another configuration changes the cost with it. */
+  readonly manifest: CodecManifest
+  latencyFactor = 1
   #configuration: Configuration | undefined
   #seq = 0
   #frames = 0
   #seconds = 0
   #bits = 0
+  #joules = 0
+  readonly #latency = new Histogram()
   #swaps = 0
   #turn = Promise.resolve()
 
-  private constructor(id: DeviceId, version: Digest, client: MqttClient) {
+  private constructor(id: DeviceId, version: Digest, client: MqttClient, manifest: CodecManifest) {
     this.id = id
+    this.manifest = manifest
     this.version = version
     this.client = client
     client.on('message', (topic, payload) => {
@@ -42,7 +54,8 @@ export class FakeDevice {
   static async connect(mqttPort: number, id: string, version: Digest, birth: Partial<Birth> = {}): Promise<FakeDevice> {
     const client = await connectAsync(`mqtt://127.0.0.1:${mqttPort}`, { username: id, password: 'any' })
     onTestFinished(() => client.endAsync(true))
-    const device = new FakeDevice(id as DeviceId, version, client)
+    const { manifest } = await openCodecFamily(KODO)
+    const device = new FakeDevice(id as DeviceId, version, client, manifest)
     await client.subscribeAsync(`espalier/v1/${id}/down/#`, { qos: 1 })
     await device.say('state', { state: 'ready' })
     await device.say('birth', { ...makeBirth(device.id, { family: 'kodo', manifestDigest: version }), ...birth })
@@ -85,16 +98,22 @@ export class FakeDevice {
   }
 
   /** So many seconds of frames, in as many messages. */
-  async run(seconds: number, joulesPerFrame = 0.5): Promise<void> {
+  async run(seconds: number, joulesPerFrame?: number): Promise<void> {
     await this.#turn
+    const [born] = makeBirth(this.id).slots
     for (let second = 0; second < seconds; second++) {
       const configuration = this.#configuration!
+      const nominal = predictNominal(configuration, born!, this.manifest)
+      const frames = Math.round(configuration.frameRate)
+      const latencyS = this.latencyFactor * nominal.latencyS
       this.#seconds++
-      this.#frames += 5
-      this.#bits += 5 * 20_000
-      const [frames, joules] = [this.#frames, joulesPerFrame * this.#frames + this.#seconds]
-      const counted = { frames, bits: this.#bits, joules, idleJoules: this.#seconds, latencyS: this.latencyS }
+      this.#frames += frames
+      this.#bits += frames * nominal.bitsPerFrame
+      this.#joules += frames * (joulesPerFrame ?? nominal.joulesPerFrame) + 1
+      for (let i = 0; i < frames; i++) this.#latency.record(latencyS)
+      const counted = { frames: this.#frames, bits: this.#bits, joules: this.#joules, idleJoules: this.#seconds }
       const telemetry = makeTelemetry(configuration, { ...counted, seconds: this.#seconds, swaps: this.#swaps })
+      telemetry.slots[0]!.latency = this.#latency.counts()
       await this.say('telemetry', telemetry)
     }
   }

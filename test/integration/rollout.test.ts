@@ -154,21 +154,17 @@ test('stops on a version that is slower on devices, with the evidence, and rolls
   await call('families/scan', 'POST')
   const devices = await Promise.all(Array.from({ length: 16 }, (_, i) => FakeDevice.connect(mqttPort, `cam-${i}`, old)))
   await until('plans', () => (devices.every(({ desired }) => desired.length > 0) ? true : undefined))
-  for (const [i, device] of devices.entries()) {
-    device.latencyS = 0.05 * (1 + i / 8)
-    await device.run(10)
-  }
-  const spec = { family: 'kodo', manifestDigest, wavesPct: [25, 100], soakS: 4 }
+  for (const [i, device] of devices.entries()) device.latencyFactor = 1 + i / 20
+  await Promise.all(devices.map((device) => device.run(10)))
+  const spec = { family: 'kodo', manifestDigest, wavesPct: [25, 100], soakS: 5 }
   const { id } = (await call('rollouts', 'POST', spec)).json
   await until('the first wave', () =>
     devices.filter(({ version }) => version === manifestDigest).length === 4 ? true : undefined,
   )
   await delay(1500)
-  for (const device of devices) {
-    // Everything became slower, and what has the new version by half as much again.
-    device.latencyS *= device.version === manifestDigest ? 1.8 : 1.2
-    await device.run(20)
-  }
+  // Everything became slower, and what has the new version by half as much again.
+  for (const device of devices) device.latencyFactor *= device.version === manifestDigest ? 1.8 : 1.2
+  await Promise.all(devices.map((device) => device.run(20)))
   const stopped = await until('the stop', async () => {
     const { json } = await call(`rollouts/${id}`)
     return json.state === 'stopped' ? json : undefined

@@ -60,6 +60,7 @@ describe('a comparison of costs', () => {
     expect(latency(devices(20, 1.3), [])).toMatchObject({ method: 'wilcoxon', isRegression: true })
     expect(latency(devices(1, 1.1), devices(2, 1))).toMatchObject({ method: 'threshold', isRegression: false })
     expect(latency(devices(1, 1.5), devices(2, 1))).toMatchObject({ method: 'threshold', isRegression: true })
+    expect(latency(devices(1, 1.5), devices(2, 1), true).isRegression).toBe(false)
     expect(latency([{}], devices(10, 1))).toMatchObject({ method: 'none', newDevices: 0, isRegression: false })
   })
 

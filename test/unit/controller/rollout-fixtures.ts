@@ -53,6 +53,7 @@ export class SimulatedRollout {
   nowMs = Date.parse('2026-11-29T12:00:00Z')
   writes = 0
   comparisons: Comparison[] = []
+  isMeasured = true
 
   constructor(count: number, spec: Partial<z.input<typeof rolloutSpecSchema>> = {}) {
     for (let i = 0; i < count; i++) {
@@ -75,7 +76,13 @@ export class SimulatedRollout {
 
   get situation(): Situation {
     const { nowMs, devices, comparisons } = this
-    return { nowMs, candidates: devices, compare: () => comparisons, costsBefore: () => undefined }
+    return {
+      nowMs,
+      candidates: devices,
+      compare: () => comparisons,
+      isMeasured: () => this.isMeasured,
+      costsBefore: () => undefined,
+    }
   }
 
   apply(steps: readonly Step[]): void {

@@ -243,6 +243,15 @@ describe('a rollout', () => {
     expect(fleet.in('returned')).toHaveLength(20)
   })
 
+  test('watches a wave for longer where too little was measured, and for twice as long at most', () => {
+    const fleet = new SimulatedRollout(10, { wavesPct: [10, 100] })
+    fleet.isMeasured = false
+    fleet.runUntil(({ waves }) => waves[0]!.state === 'soaking').run(12)
+    expect(fleet.rollout.reason).toBe('wave 1 is watched on: too few frames were counted yet')
+    fleet.run(10)
+    expect(fleet.rollout.wave).toBe(1)
+  })
+
   test('says what it waits for, always', () => {
     const fleet = new SimulatedRollout(0)
     fleet.run(1)
