@@ -87,7 +87,7 @@ export async function startAgent(
             threads: globalThis.crossOriginIsolated ? 'isolated' : 'not isolated: one thread',
             backend: runsOn.slice(0, 255),
           },
-          dataDir: 'state',
+          dataDir: `state/${device}`,
           mqttUrl: offer.mqttUrl ?? new URL('/mqtt', location.href.replace(/^http/, 'ws')).href,
           ...(password === undefined ? {} : { mqttPassword: password }),
           controllerUrl: location.origin,

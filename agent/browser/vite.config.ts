@@ -16,6 +16,8 @@ const COUNTERPARTS: ReadonlyArray<readonly [pattern: RegExp, counterpart: string
   [/\/this-machine\.ts$/, './this-page.ts'],
   [/\/resize-picture\.ts$/, './resize-picture.ts'],
   [/^mqtt$/, './node/mqtt.ts'],
+  [/\/store\/disk\.ts$/, './page-disk.ts'],
+  [/\/(store\/)?http-get\.ts$/, './page-http.ts'],
   // Without kernels that WASM sessions never call: half as much to fetch. WebGPU has its own.
   [/^onnxruntime-web$/, 'onnxruntime-web/wasm'],
 ]

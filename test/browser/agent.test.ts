@@ -40,7 +40,12 @@ async function readTwin(name: string): Promise<{ gen: number; slots: { ladder: u
       request.onerror = () => reject(request.error)
     })
   const database = await opened(indexedDB.open(name))
-  const file: Uint8Array = await opened(database.transaction('files').objectStore('files').get('state/twin.json'))
+  const file: Uint8Array = await opened(
+    database
+      .transaction('files')
+      .objectStore('files')
+      .get(`state/${name.replace('espalier-agent-', '')}/twin.json`),
+  )
   database.close()
   return JSON.parse(new TextDecoder().decode(file))
 }
