@@ -10,6 +10,7 @@ const COUNTERPARTS: ReadonlyArray<readonly [pattern: RegExp, counterpart: string
   [/^node:path$/, './node/path.ts'],
   [/^node:os$/, './node/os.ts'],
   [/^node:url$/, './node/url.ts'],
+  [/^node:module$/, './node/module.ts'],
   [/^node:crypto$/, './node/crypto.ts'],
   [/^node:child_process$/, './node/child-process.ts'],
   [/^node:timers\/promises$/, './node/timers-promises.ts'],
