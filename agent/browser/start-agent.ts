@@ -94,6 +94,8 @@ export async function startAgent(
           familyDir: `/api/v1/families/${manifestDigest}`,
           power: PAGE_POWER,
           threads,
+          // A page plays few frames a second: every five seconds at two.
+          qualityEveryFrames: 10,
           spoolMaxBytes: 1024 * 1024,
           slots: [{ slot: 'cam0', source, sink: { kind: task === 'classification' ? 'events' : 'uplink' } }],
         },

@@ -28,6 +28,7 @@ interface DeviceView {
   readonly dropped: number
   readonly bits: number
   readonly phase?: string
+  readonly psnrDb?: number
   readonly configurationId?: string
   readonly joulesPerFrame?: { readonly source: string; readonly scope: string }
 }
@@ -132,6 +133,9 @@ describe.skipIf(chromium === undefined)('an agent in a browser', { timeout: 180_
     const { width, height } = await sharp(Buffer.from(await frame.arrayBuffer())).metadata()
     // The clip's size, or half of it: the plan may have changed since.
     expect(['512x288', '256x144']).toContain(`${width}x${height}`)
+
+    const judged = await until('a quality sample', ({ psnrDb }) => psnrDb !== undefined)
+    expect(judged.psnrDb).toBeGreaterThan(20)
 
     const before = alphaOf(working)
     await api('budgets/site:shop', {
