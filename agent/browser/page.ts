@@ -1,4 +1,4 @@
-import './page-buffer.ts'
+import './node/globals.ts'
 import { describeError } from '@espalier/shared/errors'
 import { formatPower, formatRate } from '@espalier/shared/units'
 import type { Log } from '../log.ts'

@@ -11,6 +11,9 @@ import type { PageSensors } from './page-sensors.ts'
 import { openPageUplink, uplinkProtocols } from './uplink-sink.ts'
 import { isAsleep } from './wakefulness.ts'
 
+/** Of a machine whose browser does not tell: what a small phone has. */
+const LEAST_GIBIBYTES = 2
+
 /** What a page may know of its machine. */
 interface Hints {
   readonly deviceMemory?: number
@@ -80,7 +83,7 @@ export const thisMachine: Omit<AgentSurroundings, 'openSink'> & Pick<Partial<Age
       model: `${describeBrowser()} on ${platform()}`.slice(0, 200),
       arch: 'browser',
       cores,
-      memoryBytes: (hints.deviceMemory ?? 0) * 2 ** 30,
+      memoryBytes: (hints.deviceMemory ?? LEAST_GIBIBYTES) * 2 ** 30,
       deviceClass: `browser-${platform()}-${isMobile ? 'mobile' : 'desktop'}-${cores}core`.slice(0, 80),
     }
   },

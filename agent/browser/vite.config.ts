@@ -10,12 +10,15 @@ const COUNTERPARTS: ReadonlyArray<readonly [pattern: RegExp, counterpart: string
   [/^node:path$/, './node/path.ts'],
   [/^node:os$/, './node/os.ts'],
   [/^node:url$/, './node/url.ts'],
+  [/^node:module$/, './node/module.ts'],
   [/^node:crypto$/, './node/crypto.ts'],
   [/^node:child_process$/, './node/child-process.ts'],
   [/^node:timers\/promises$/, './node/timers-promises.ts'],
   [/\/this-machine\.ts$/, './this-page.ts'],
   [/\/resize-picture\.ts$/, './resize-picture.ts'],
   [/^mqtt$/, './node/mqtt.ts'],
+  [/\/store\/disk\.ts$/, './page-disk.ts'],
+  [/\/(store\/)?http-get\.ts$/, './page-http.ts'],
   // Without kernels that WASM sessions never call: half as much to fetch. WebGPU has its own.
   [/^onnxruntime-web$/, 'onnxruntime-web/wasm'],
 ]
@@ -36,10 +39,27 @@ function counterparts(): Plugin {
   }
 }
 
+/** Files that ask more of a timer than a browser's number can do get Node's global timers from their counterpart. */
+function timers(): Plugin {
+  const ofAgent = here('..')
+  return {
+    name: 'espalier-timers',
+    enforce: 'pre',
+    transform(code, id) {
+      const isOurs = id.startsWith(ofAgent) && !id.startsWith(here('.')) && /\.(refresh|unref)\(\)/.test(code)
+      if (!isOurs) return undefined
+      const names = ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval']
+      const used = names.filter((name) => new RegExp(`(?<![.\\w])${name}\\(`).test(code))
+      // On the first line: positions stay what they are.
+      return `import { ${used.join(', ')} } from ${JSON.stringify(here('./node/timers.ts'))}; ${code}`
+    },
+  }
+}
+
 export default defineConfig({
   root: here('.'),
   base: '/agent/',
-  plugins: [counterparts()],
+  plugins: [counterparts(), timers()],
   worker: { format: 'es', plugins: () => [counterparts()] },
   build: { outDir: here('../dist/page'), emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0 },
 })

@@ -1,4 +1,4 @@
 // First: the program that follows finds its `process` there.
 import './node/process.ts'
-import './page-buffer.ts'
+import './node/globals.ts'
 import '../worker/process.ts'

@@ -1,7 +1,7 @@
 import { encodeUplinkFrame, type UplinkFrame } from '@espalier/shared/messages/uplink'
 import type { StreamListener, Streams } from './streams.ts'
 
-/** A viewer with more than this in its socket is too slow for the slot: it waits for a key frame instead. */
+/** A viewer that would have more than this in its socket waits for a key frame instead. */
 export const MAX_BUFFERED_BYTES = 512 * 1024
 /** A socket that took nothing for this long has nobody at its other end. */
 const STALLED_MS = 30_000
@@ -64,8 +64,10 @@ export function relayTo(socket: ViewerSocket, key: string, options: RelayOptions
   }
 
   tellFamily()
-  for (const frame of streams.chain(key)) send(frame)
-  // The chain may be old, or long; a fresh key frame is what a viewer that joins wants.
+  const chain = streams.chain(key)
+  isBehind = chain.reduce((sum, { stream }) => sum + stream.byteLength, 0) > MAX_BUFFERED_BYTES
+  if (!isBehind) for (const frame of chain) send(frame)
+  // The chain may be old, or too long to be sent; a fresh key frame is what a viewer that joins wants.
   askForKeyFrame()
   return streams.subscribe(key, listener)
 }

@@ -1,4 +1,5 @@
 import { ed25519 } from '@noble/curves/ed25519.js'
+import { sha256 } from '@noble/hashes/sha2.js'
 
 // Of `node:crypto`, what a device checks signatures with: a browser's own crypto answers later only, and that of many
 // does not know Ed25519. A page signs nothing.
@@ -21,6 +22,20 @@ export function createPublicKey({ key }: { readonly key: { readonly x: string } 
 
 export function verify(_algorithm: null, data: Uint8Array, { bytes }: KeyObject, signature: Uint8Array): boolean {
   return ed25519.verify(signature, data, bytes)
+}
+
+/** For files that come piece by piece: a browser's own digests want them whole. */
+export function createHash(_algorithm: 'sha256') {
+  const hash = sha256.create()
+  const digester = {
+    update(data: string | Uint8Array) {
+      hash.update(typeof data === 'string' ? new TextEncoder().encode(data) : data)
+      return digester
+    },
+    digest: (_encoding: 'hex'): string =>
+      Array.from(hash.digest(), (byte) => byte.toString(16).padStart(2, '0')).join(''),
+  }
+  return digester
 }
 
 export function randomBytes(count: number): { toString(encoding: 'hex'): string } {

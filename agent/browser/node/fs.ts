@@ -20,10 +20,12 @@ const fileAt = (fd: number): OpenFile => {
 
 export const mkdirSync = (_path: string, _options?: object): void => undefined
 
-export function readFileSync(path: string, _encoding: 'utf8'): string {
+export function readFileSync(path: string): Uint8Array
+export function readFileSync(path: string, encoding: 'utf8'): string
+export function readFileSync(path: string, encoding?: 'utf8'): string | Uint8Array {
   const data = files().read(path)
   if (data === undefined) throw notFound(path)
-  return new TextDecoder().decode(data)
+  return encoding === undefined ? data.slice() : new TextDecoder().decode(data)
 }
 
 export const existsSync = (path: string): boolean => files().read(path) !== undefined

@@ -2,7 +2,6 @@ import { readHeader } from '@espalier/shared/codec/container'
 import { openCodec } from '@espalier/shared/codec/open-codec'
 import type { FrameReference, PictureCodec } from '@espalier/shared/codec/picture-codec'
 import { Weights } from '@espalier/shared/codec/weights'
-import { ConfigError } from '@espalier/shared/errors'
 import { openCodecFamily } from '@espalier/shared/manifest/narrow-family'
 import type { CodecFamily, FamilySource } from '@espalier/shared/manifest/open-family'
 import { pageThreads } from '@espalier/shared/runtime/page-backend'
@@ -118,9 +117,6 @@ async function openOnGpu(family: CodecFamily, codec: PictureCodec): Promise<Live
 
 /** @throws {IntegrityError} {ModelError} {ConfigError} If the family or the backend cannot be had. */
 export async function openLiveDecoder(source: FamilySource, backend: 'webgpu' | 'wasm'): Promise<LiveDecoder> {
-  // Digests are Web Crypto's, which other pages do not have.
-  if (!globalThis.isSecureContext)
-    throw new ConfigError('Cannot decode in this page: found an insecure origin, expected https or this machine itself')
   const family = await openCodecFamily(source)
   const codec = await openCodec(family, { backend: 'wasm', threads: pageThreads() })
   return backend === 'webgpu' ? openOnGpu(family, codec) : openOnWasm(codec)

@@ -59,6 +59,12 @@ function closeIfIdle(idle: Pool): void {
  */
 export function mountLive(canvas: HTMLCanvasElement, options: LiveOptions): LivePicture {
   const { device, slot, onStatus, backend = 'auto' } = options
+  // Digests are Web Crypto's, which other pages do not have.
+  if (!globalThis.isSecureContext) {
+    const reason = 'Cannot decode in this page: found an insecure origin, expected https or this machine itself'
+    queueMicrotask(() => onStatus({ state: 'failed', reason, shown: 0, passedOver: 0 }))
+    return { close: () => undefined }
+  }
   const own = pool ?? startPool()
   pool = own
   clearTimeout(own.lingering)

@@ -24,9 +24,9 @@ function makeScene() {
   let last: Uint8Array | undefined
   const clock = { monotonicMs: () => nowMs, wallMs: () => nowMs }
   const streams = new Streams(clock)
-  const send = (frameKind: 'key' | 'inter'): void => {
+  const send = (frameKind: 'key' | 'inter', payloadBytes = 1): void => {
     const referenceCrc = frameKind === 'inter' ? readCrc(last!) : 0
-    last = writeStream({ ...FIELDS, frameKind, referenceCrc }, Uint8Array.of(sequence))
+    last = writeStream({ ...FIELDS, frameKind, referenceCrc }, new Uint8Array(payloadBytes).fill(sequence))
     streams.accept(KEY, encodeUplinkFrame({ sequence: sequence++, capturedWallMs: 0, stream: last }))
   }
   const viewer = {
@@ -88,6 +88,18 @@ test('a viewer whose socket is full misses frames up to a key frame, which is as
   send('inter')
   expect(viewer.frames).toEqual([0, 5, 6])
   expect(asked()).toBe(2)
+})
+
+test('a viewer that joins behind a chain too long to send gets the next key frame, and nothing before', () => {
+  const { send, viewer, join, asked } = makeScene()
+  send('key', MAX_BUFFERED_BYTES - 1000)
+  send('inter', 2000)
+  join()
+  send('inter')
+  expect(viewer.frames).toEqual([])
+  expect(asked()).toBe(1)
+  send('key')
+  expect(viewer.frames).toEqual([3])
 })
 
 test('a viewer that takes nothing for half a minute is sent away', () => {

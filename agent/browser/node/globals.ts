@@ -9,4 +9,10 @@ const PageBuffer = {
   byteLength: (text: string): number => new TextEncoder().encode(text).length,
 }
 
-Object.assign(globalThis, { Buffer: PageBuffer })
+const scope = globalThis as { process?: object }
+
+Object.assign(globalThis, {
+  Buffer: PageBuffer,
+  // A worker has one already (process.ts). A page is in no container that anybody limits.
+  process: scope.process ?? { env: {}, constrainedMemory: () => 0 },
+})
