@@ -63,6 +63,7 @@ export async function startLargeFleet(
   // The plan was asked for by the first birth and is made before anything else is answered.
   await delay(0)
   const plannedMs = performance.now()
+  await settle(controller.url)
   return {
     controller,
     measureAgain,
@@ -72,6 +73,16 @@ export async function startLargeFleet(
       await controller.close()
       await rm(dataDir, { recursive: true, force: true, maxRetries: 3 })
     },
+  }
+}
+
+/** Births make the controller speak to every device: wait until it has nothing else to do than to answer. */
+async function settle(url: string): Promise<void> {
+  for (let tries = 0, quick = 0; tries < 100 && quick < 3; tries++) {
+    const startedMs = performance.now()
+    await (await fetch(`${url}/api/v1/health`)).text()
+    quick = performance.now() - startedMs < 50 ? quick + 1 : 0
+    await delay(100)
   }
 }
 

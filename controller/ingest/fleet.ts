@@ -29,6 +29,8 @@ export function isConnected(device: DeviceRecord): boolean {
 export class Fleet {
   readonly #devices = new Map<DeviceId, DeviceRecord>()
   readonly beliefs = new Beliefs(this)
+  /** In order of id; undefined after a device was added. */
+  #sorted: readonly DeviceRecord[] | undefined
 
   /** Start from what the store knows. */
   static load(store: Store): Fleet {
@@ -61,10 +63,12 @@ export class Fleet {
       estimates: new Map(),
     }
     this.#devices.set(id, record)
+    this.#sorted = undefined
     return record
   }
 
   list(): DeviceRecord[] {
-    return [...this.#devices.values()].sort((a, b) => (a.id < b.id ? -1 : 1))
+    this.#sorted ??= [...this.#devices.values()].sort((a, b) => (a.id < b.id ? -1 : 1))
+    return [...this.#sorted]
   }
 }

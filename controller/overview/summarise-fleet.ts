@@ -70,12 +70,11 @@ const tightness = (row: BudgetRow): number =>
   (row.price ?? 0) * (row.total ?? 0) * 1e3 + (row.total === undefined ? 0 : row.used / row.total)
 
 /** Names of labels that devices carry, the commonest first. */
-function labelNames(fleet: Fleet): string[] {
-  const counts = countBy(
-    fleet.list().flatMap(({ birth }) => Object.keys(birth?.labels ?? {})),
-    (name) => name,
-  )
-  return Object.entries(counts)
+function labelNames(rows: readonly DeviceRow[], fleet: Fleet): string[] {
+  const counts = new Map<string, number>()
+  for (const { id } of rows)
+    for (const name of Object.keys(fleet.get(id)?.birth?.labels ?? {})) counts.set(name, (counts.get(name) ?? 0) + 1)
+  return [...counts]
     .sort(([, a], [, b]) => b - a)
     .slice(0, MAX_LABELS)
     .map(([name]) => `label:${name}`)
@@ -109,7 +108,7 @@ export function summariseFleet(facts: FleetFacts, atMs: number, changesLastHour:
     changesLastHour,
     alarms: plan?.alarms.slice(0, MAX_ALARMS) ?? [],
     alarmCount: plan?.alarms.length ?? 0,
-    groupings: ['site', 'deviceClass', 'family', 'variant', ...labelNames(fleet)],
+    groupings: ['site', 'deviceClass', 'family', 'variant', ...labelNames(rows, fleet)],
   }
 }
 

@@ -29,6 +29,17 @@ export const envelopeSchema = z.object({
 })
 export type Envelope<Body = unknown> = Omit<z.infer<typeof envelopeSchema>, 'body'> & { body: Body }
 
+/** An envelope's schema for each body: making one takes longer than reading a message with it. */
+const schemas = new WeakMap<z.ZodType, z.ZodType>()
+
+function schemaFor(bodySchema: z.ZodType): z.ZodType {
+  const known = schemas.get(bodySchema)
+  if (known !== undefined) return known
+  const schema = envelopeSchema.extend({ body: bodySchema })
+  schemas.set(bodySchema, schema)
+  return schema
+}
+
 /**
  * Read a message.
  *
@@ -46,7 +57,7 @@ export function parseMessage<Body>(payload: Uint8Array, kind: string, bodySchema
   } catch (cause) {
     throw new MessageError(`Cannot read message "${kind}": found no JSON text`, { cause })
   }
-  const parsed = envelopeSchema.extend({ body: bodySchema }).safeParse(json)
+  const parsed = schemaFor(bodySchema).safeParse(json)
   if (!parsed.success)
     throw new MessageError(`Cannot read message "${kind}": ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`)
   return parsed.data as Envelope<Body>

@@ -26,7 +26,7 @@ describe('the page of operators, on ten thousand devices', async () => {
   test('has only what is seen in the document, and a heap that does not grow with the fleet', async ({ skip }) => {
     if (browser === undefined) return skip()
     const before = await measureHeap(page)
-    const { longTasksMs } = await scrollThrough(page, 40)
+    const { longTasksMs } = await scrollThrough(page, 20)
     const after = await measureHeap(page)
     console.info(
       `heap ${(before / 1e6).toFixed(1)} MB, ${(after / 1e6).toFixed(1)} MB after all rows; longest task ${Math.max(0, ...longTasksMs).toFixed(0)} ms`,

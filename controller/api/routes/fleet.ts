@@ -21,6 +21,7 @@ import {
   devicePageSchema,
   deviceSeriesSchema,
   deviceTelemetrySchema,
+  type FleetSummary,
   familyViewSchema,
   fleetChangesSchema,
   fleetMapSchema,
@@ -39,6 +40,8 @@ export interface FleetRouteOptions {
 }
 
 const HOUR_MS = 3_600_000
+/** Younger summaries are given again. */
+const SUMMARY_MS = 500
 const MAX_CHANGES = 500
 const MAX_WATCHED = 500
 
@@ -60,10 +63,14 @@ export function addFleetRoutes(instance: FastifyInstance, options: FleetRouteOpt
   const deviceParams = z.object({ id: z.string() })
 
   const facts = () => ({ rows: overview.rows(), plan: planner.latest(), budgets: store.budgets.list(), fleet })
-  const summary = () => {
-    const nowMs = clock.wallMs()
-    const found = facts()
-    return summariseFleet(found, nowMs, overview.changes.since(nowMs - HOUR_MS).length)
+  let summarised: { readonly atMs: number; readonly summary: FleetSummary } | undefined
+  /** Made once for all who look. */
+  const summary = (): FleetSummary => {
+    const [nowMs, elapsedMs] = [clock.wallMs(), clock.monotonicMs()]
+    if (summarised !== undefined && elapsedMs - summarised.atMs < SUMMARY_MS) return summarised.summary
+    const made = summariseFleet(facts(), nowMs, overview.changes.since(nowMs - HOUR_MS).length)
+    summarised = { atMs: elapsedMs, summary: made }
+    return made
   }
   const find = (id: string) => {
     const device = fleet.get(id)

@@ -17,7 +17,7 @@ export interface VirtualListProps<Item, Key extends string> {
   /** Undefined while it is on its way. */
   readonly itemAt: (index: number) => Item | undefined
   readonly keyOf: (item: Item) => string
-  /** The first is what the keyboard goes to: a link or button where there is something behind it. */
+  /** Of an item alone. The first is what the keyboard goes to: a link or button where there is something behind it. */
   readonly cell: (item: Item, column: Key) => ComponentChildren
   /** Which part is seen, last one excluded. */
   readonly onRange?: (first: number, end: number) => void
@@ -29,7 +29,35 @@ export interface VirtualListProps<Item, Key extends string> {
 
 const ROW_PX = 30
 const HEAD_PX = 32
-const OVERSCAN = 6
+const OVERSCAN = 4
+
+interface Drawn<Item> {
+  readonly item: Item | undefined
+  readonly node: ComponentChildren
+}
+
+function drawRow<Item, Key extends string>(
+  { columns, keyOf, cell }: VirtualListProps<Item, Key>,
+  index: number,
+  item: Item | undefined,
+): ComponentChildren {
+  return (
+    <div
+      key={item === undefined ? `at ${index}` : keyOf(item)}
+      class="grid-row grid-body-row"
+      role="row"
+      aria-rowindex={index + 2}
+      data-index={index}
+      style={{ transform: `translateY(${index * ROW_PX}px)` }}
+    >
+      {columns.map(({ key, isNumber }, i) => (
+        <div key={key} role="cell" class={isNumber ? 'number' : ''}>
+          {item === undefined ? (i === 0 ? 'loading' : '') : cell(item, key)}
+        </div>
+      ))}
+    </div>
+  )
+}
 
 /** A table of any length of which only what is seen is in the document. Arrow keys, page keys, Home and End go through it. */
 export function VirtualList<Item, Key extends string>(props: VirtualListProps<Item, Key>) {
@@ -37,6 +65,7 @@ export function VirtualList<Item, Key extends string>(props: VirtualListProps<It
   const [top, setTop] = useState(0)
   const toFocus = useRef<number>(undefined)
   const [active, setActive] = useState(0)
+  const drawn = useRef<ReadonlyMap<number, Drawn<Item>>>(new Map())
   const room = props.height - HEAD_PX
   const first = Math.max(0, Math.floor(top / ROW_PX) - OVERSCAN)
   const end = Math.min(props.total, Math.ceil((top + room) / ROW_PX) + OVERSCAN)
@@ -78,6 +107,16 @@ export function VirtualList<Item, Key extends string>(props: VirtualListProps<It
     goTo(next)
   }
 
+  // What did not change since the last drawing is the same node, which costs nothing.
+  const nodes = new Map<number, Drawn<Item>>()
+  for (let index = first; index < end; index++) {
+    const item = props.itemAt(index)
+    const known = drawn.current.get(index)
+    nodes.set(index, known !== undefined && known.item === item ? known : { item, node: drawRow(props, index, item) })
+  }
+  drawn.current = nodes
+  const rows = [...nodes.values()].map(({ node }) => node)
+
   const columns = props.columns.map(({ width }) => width).join(' ')
   const ariaSort = (key: string) =>
     props.sort?.key === key ? (props.sort.order === 'up' ? 'ascending' : 'descending') : 'none'
@@ -116,25 +155,7 @@ export function VirtualList<Item, Key extends string>(props: VirtualListProps<It
           ))}
         </div>
         <div class="grid-space" role="rowgroup" style={{ height: `${props.total * ROW_PX}px` }}>
-          {Array.from({ length: Math.max(0, end - first) }, (_, i) => first + i).map((index) => {
-            const item = props.itemAt(index)
-            return (
-              <div
-                key={item === undefined ? `at ${index}` : props.keyOf(item)}
-                class="grid-row grid-body-row"
-                role="row"
-                aria-rowindex={index + 2}
-                data-index={index}
-                style={{ transform: `translateY(${index * ROW_PX}px)` }}
-              >
-                {props.columns.map(({ key, isNumber }, i) => (
-                  <div key={key} role="cell" class={isNumber ? 'number' : ''}>
-                    {item === undefined ? (i === 0 ? 'loading' : '') : props.cell(item, key)}
-                  </div>
-                ))}
-              </div>
-            )
-          })}
+          {rows}
         </div>
       </div>
     </div>

@@ -1,3 +1,4 @@
+import type { Configuration } from '@espalier/shared/configuration'
 import { formatPower, formatRate } from '@espalier/shared/units'
 
 /** What is not known. */
@@ -69,3 +70,19 @@ export function shortConfiguration(id: string | undefined): string {
   const [, variant, alpha, size, , backend] = id.split('/')
   return [variant, alpha, size, backend].filter((part) => part !== undefined).join(' ')
 }
+
+/** The same of a configuration that is not yet an id. */
+export function configuration({
+  variant,
+  alpha255,
+  width,
+  height,
+  frameRate,
+  backend,
+  threads,
+}: Configuration): string {
+  return `${variant} a${String(alpha255).padStart(3, '0')} ${width}x${height}@${frameRate} ${backend}${threads}`
+}
+
+/** Of a configuration's id; 0 where it names none. */
+export const alphaOf = (id: string): number => Number(id.split('/')[2]?.slice(1) ?? 0)

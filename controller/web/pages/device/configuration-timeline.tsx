@@ -1,5 +1,4 @@
-import { parseConfigurationId } from '@espalier/shared/configuration'
-import { shortConfiguration, timeOfDay } from '../../state/format.ts'
+import { alphaOf, shortConfiguration, timeOfDay } from '../../state/format.ts'
 
 interface Band {
   readonly configurationId: string
@@ -56,7 +55,7 @@ export function ConfigurationTimeline({
         aria-label={`${bands.length} stretches of configurations, listed below`}
       >
         {bands.map((band) => {
-          const alpha = parseConfigurationId(band.configurationId)?.alpha255 ?? 0
+          const alpha = alphaOf(band.configurationId)
           const height = 10 + 32 * (1 - alpha / 255)
           const series = (graphs.indexOf(band.configurationId.split('/')[1]) % 4) + 1
           return (

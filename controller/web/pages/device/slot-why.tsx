@@ -1,4 +1,3 @@
-import { configurationId } from '@espalier/shared/configuration'
 import type { SlotDesired, SlotReported, Why } from '../../contracts/device.ts'
 import { Panel } from '../../parts/panel.tsx'
 import * as format from '../../state/format.ts'
@@ -45,8 +44,7 @@ export function SlotWhy(props: {
         {desired === undefined ? null : (
           <>
             <Definition name="Told to run">
-              <span class="mono">{format.shortConfiguration(configurationId(desired.ladder[0]!.configuration))}</span>,
-              generation {props.gen}
+              <span class="mono">{format.configuration(desired.ladder[0]!.configuration)}</span>, generation {props.gen}
               {isBehind ? `, it has answered ${props.answered ?? 'none'}` : ', answered'}
             </Definition>
             <Definition name="May fall to by itself">{desired.ladder.length - 1} cheaper rungs</Definition>
@@ -74,10 +72,10 @@ export function SlotWhy(props: {
               </thead>
               <tbody>
                 {desired.ladder.map((rung) => {
-                  const id = configurationId(rung.configuration)
+                  const name = format.configuration(rung.configuration)
                   return (
-                    <tr key={id}>
-                      <td class="mono">{format.shortConfiguration(id)}</td>
+                    <tr key={name}>
+                      <td class="mono">{name}</td>
                       <td class="number">{format.rate(rung.rateBps)}</td>
                       <td class="number">{format.power(rung.powerW)}</td>
                       <td class="number">{format.utility(rung.utility)}</td>
