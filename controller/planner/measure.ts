@@ -1,7 +1,7 @@
 import type { Clock } from '@espalier/shared/clock'
 import { quantile, subtractCounts } from '@espalier/shared/histogram'
 import type { Telemetry } from '@espalier/shared/messages/device'
-import { primaryEnergy } from '../ingest/energy-source.ts'
+import { energyOf, primaryEnergy } from '../ingest/energy-source.ts'
 import { type DeviceRecord, isConnected } from '../ingest/fleet.ts'
 import type { Store } from '../store/open-store.ts'
 import type { Sample } from '../store/telemetry.ts'
@@ -136,7 +136,7 @@ export function measureDevice(
     slots.set(late.slot, withReceived(measureSlots(early, [late], seconds, last.counters.energy), slotBps))
   }
   const all = measureSlots(first.counters.slots, last.counters.slots, seconds, last.counters.energy)
-  const [before, after] = [primaryEnergy(first.counters.energy), primaryEnergy(last.counters.energy)]
+  const [before, after] = [energyOf(first.counters.energy), energyOf(last.counters.energy)]
   const devicePower =
     before === undefined || after === undefined
       ? {}
