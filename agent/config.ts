@@ -68,6 +68,14 @@ const sensorsSchema = z.strictObject({
   plug: plugSchema.optional(),
 })
 
+const wearSchema = z.strictObject({
+  maxSwaps: z.int().min(1).default(500),
+  maxRssBytes: z
+    .int()
+    .min(64 * 1024 * 1024)
+    .default(1024 * 1024 * 1024),
+})
+
 const carbonSchema = z.union([z.number().min(0).max(5000), z.enum([...COUNTRIES, 'world'])])
 
 interface Setting<Key extends string, Schema extends z.ZodType> {
@@ -231,6 +239,15 @@ export const SETTINGS = [
     unit: 'threads',
     form: 'json',
     sentence: 'Threads of the inference runtime in each worker.',
+  }),
+  setting({
+    key: 'wear',
+    schema: wearSchema.prefault({}),
+    fallback: {},
+    unit: 'object',
+    form: 'json',
+    sentence:
+      'When a fresh worker takes the place of one: maxSwaps changes of variant (500), maxRssBytes of memory (1 GiB).',
   }),
   setting({
     key: 'spoolMaxBytes',

@@ -19,14 +19,13 @@ import { MqttLink } from './link/mqtt-link.ts'
 import { Outbox } from './link/outbox.ts'
 import type { Log } from './log.ts'
 import { carbonIntensity, gramsOfCarbon } from './meter/carbon.ts'
-import type { EnergyCounter } from './meter/energy-counter.ts'
+import { IdleMemory } from './meter/idle-memory.ts'
 import { Meter } from './meter/meter.ts'
-import { openCounter } from './meter/open-counter.ts'
 import { defaultPowerModel } from './meter/power-model.ts'
-import { type Choice, findSensors } from './sensors/find-sensors.ts'
 import { MachineWatch } from './sensors/machine-watch.ts'
 import { openPlug, type Plug } from './sensors/plug.ts'
 import { commandsOf } from './sensors/run-command.ts'
+import { SensorWatch } from './sensors/sensor-watch.ts'
 import { defaultPlan } from './slot/default-plan.ts'
 import { findRefusal } from './slot/find-refusal.ts'
 import { Slot } from './slot/slot.ts'
@@ -36,7 +35,7 @@ import type { AgentSurroundings } from './surroundings.ts'
 import { thisMachine } from './this-machine.ts'
 import { countBoot } from './time/boot-counter.ts'
 import { ClockWatch } from './time/clock-watch.ts'
-import { readMachineBoot } from './time/time-mark.ts'
+import { readMachineBoot, type TimeMark } from './time/time-mark.ts'
 import { writeAtomically } from './twin/atomic-file.ts'
 import { type DesiredSlot, Twin } from './twin/twin.ts'
 
@@ -68,11 +67,12 @@ class Agent {
   readonly #outbox: Outbox
   readonly #inbox: Inbox
   #meter: Meter | undefined
-  #counter: EnergyCounter | undefined
-  #refused: Choice['refused'] = []
+  #sensors: SensorWatch | undefined
+  #idle: IdleMemory | undefined
   #machine: MachineWatch | undefined
   #plug: Plug | undefined
   readonly #clockWatch: ClockWatch
+  readonly #mark: () => TimeMark
   readonly #ledger: Ledger
   readonly #steering: Steering
   readonly #powerWatch = new PowerWatch()
@@ -98,7 +98,7 @@ class Agent {
     this.#clockWatch = new ClockWatch({
       root,
       files,
-      run: around.runCommand,
+      run: commandsOf(files, root, around.runCommand),
       wallMs: clock.wallMs,
       monotonicMs: clock.monotonicMs,
       knownWallMs,
@@ -155,12 +155,13 @@ class Agent {
       log,
     })
     const machineBoot = readMachineBoot(root, files, boot)
+    this.#mark = () => ({ machineBoot, uptimeMs: around.readUptimeMs(), wallMs: clock.wallMs(), clk: clk() })
     this.#steering = new Steering({
       device: config.device,
       dataDir: config.dataDir,
       controllerKey: config.controllerKey,
       monotonicMs: clock.monotonicMs,
-      mark: () => ({ machineBoot, uptimeMs: around.readUptimeMs(), wallMs: clock.wallMs(), clk: clk() }),
+      mark: this.#mark,
       readHeadroom: () => readHeadroom(root, files),
       refusalOf: (slot, ladder) => this.#refusalOf(slot, ladder),
       desiredOf: (slot) => {
@@ -183,7 +184,7 @@ class Agent {
       const work = [
         this.#tick(stopping.signal),
         this.#machine!.run(stopping.signal),
-        ...(this.#counter === undefined ? [] : [this.#counter.run(stopping.signal)]),
+        this.#sensors!.run(stopping.signal),
         this.#bear(stopping.signal),
         ...[...this.#parts.values()].map(({ slot }) => slot.run(stopping.signal)),
       ]
@@ -205,6 +206,7 @@ class Agent {
     } finally {
       await this.#plug?.close()
       this.#ledger.save()
+      this.#idle?.save()
       this.#spool.close()
     }
   }
@@ -217,11 +219,17 @@ class Agent {
     const surroundings = { root, files, run: commandsOf(files, root, ownCommands) }
     this.#machine = new MachineWatch(surroundings)
     this.#plug = plug && openPlug(plug)
-    const { chosen, refused } = await findSensors(surroundings, { pmic, plug: this.#plug })
-    this.#refused = refused
-    this.#counter = chosen && openCounter(chosen, { clock, random, sampleHz, maxCpuShare })
+    const sensors = new SensorWatch({
+      surroundings,
+      pmic,
+      plug: this.#plug,
+      sampling: { clock, random, sampleHz, maxCpuShare },
+      onEvent: (event) => this.#outbox.sendEvent(event),
+    })
+    this.#sensors = sensors
+    await sensors.open()
     this.#meter = new Meter({
-      counter: () => this.#counter,
+      counter: () => sensors.counter,
       model: this.#config.power ?? defaultPowerModel(board),
       cores: board.cores,
       slots: this.#config.slots.map(({ slot }) => slot),
@@ -229,8 +237,14 @@ class Agent {
       onSensor: ({ isReadable, message }) =>
         this.#outbox.sendEvent({ kind: isReadable ? 'sensor-back' : 'sensor-lost', message: message.slice(0, 1000) }),
     })
-    for (const { name, reason } of refused.filter(({ why }) => why === 'unreadable' || why === 'implausible'))
-      this.#outbox.sendEvent({ kind: 'sensor-unreadable', message: `${name}: ${reason}`.slice(0, 1000) })
+    this.#idle = new IdleMemory({
+      dataDir: this.#config.dataDir,
+      board: board.model,
+      idle: this.#meter.idle,
+      mark: () => this.#mark(),
+      monotonicMs: clock.monotonicMs,
+      onError: (error) => this.#log.error({ reason: error.message }, 'idle power'),
+    })
     for (const slotConfig of this.#config.slots) this.#parts.set(slotConfig.slot, await this.#openSlot(slotConfig))
     for (const { supervisor } of this.#parts.values()) supervisor.start()
   }
@@ -249,6 +263,7 @@ class Agent {
       familyDir,
       backend,
       threads,
+      wear: this.#config.wear,
       frameDeadlineMs: Math.max(MIN_FRAME_DEADLINE_MS, (HUNG_AFTER_INTERVALS * 1000) / config.source.frameRate),
       onDeath: (reason) => onEvent({ kind: 'worker-died', slot: config.slot, message: reason.slice(0, 1000) }),
     })
@@ -302,9 +317,11 @@ class Agent {
       software: SOFTWARE,
       board,
       energy: this.#meter!.sources(),
-      sensorsRefused: this.#refused
-        .slice(0, 32)
-        .map(({ name, why, reason }) => ({ name: name.slice(0, 80), why, reason: reason.slice(0, 300) })),
+      sensorsRefused: this.#sensors!.refused.slice(0, 32).map(({ name, why, reason }) => ({
+        name: name.slice(0, 80),
+        why,
+        reason: reason.slice(0, 300),
+      })),
       slots: [...this.#parts.values()].map(({ slot, family }, i) => ({
         slot: slot.config.slot,
         family: family.manifest.family,
@@ -413,6 +430,7 @@ class Agent {
   /** Let each slot keep its lease of power. */
   #brake(nowMs: number): void {
     const meter = this.#meter!
+    this.#idle!.keep(this.#machine?.state?.powerMode)
     const slots = new Map([...this.#parts.keys()].map((id) => [id, meter.slot(id)]))
     for (const [id, reading] of this.#powerWatch.read(nowMs, meter.mark().joules, slots) ?? [])
       this.#parts.get(id)?.slot.recordPower(reading)

@@ -1,3 +1,4 @@
+import './lean-heap.ts'
 import { parseArgs } from 'node:util'
 import { ConfigError, describeError } from '@espalier/shared/errors'
 import { destination, pino } from 'pino'

@@ -1,4 +1,4 @@
-import { studentT95 } from './student-t.ts'
+import { studentT95 } from '@espalier/shared/student-t'
 
 /** Counters of a meter at one moment; only differences mean anything. */
 export interface EnergyMark {

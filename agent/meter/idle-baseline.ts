@@ -34,6 +34,17 @@ export class IdleBaseline {
     return this.#current
   }
 
+  /** What was measured by an earlier run of this agent. */
+  restore(baseline: Baseline): void {
+    this.#current = baseline
+  }
+
+  /** The device is another one now. */
+  forget(): void {
+    this.#current = undefined
+    this.#quiet = undefined
+  }
+
   /** @param busyShare Of all cores, all processes, 0..1. */
   observe(interval: { source: string; joules: number; seconds: number; busyShare: number; nowMs: number }): void {
     const { source, joules, seconds, busyShare, nowMs } = interval

@@ -180,6 +180,8 @@ export class Meter {
     const current = this.#options.counter()
     if (current !== this.#counter) {
       this.#counter = current
+      // Whoever changed it says so.
+      this.#isReadable = true
       // Up to now nobody who still counts has counted.
       current?.begin(nowMs)
       return { ...NOTHING_TAKEN, missingMs: nowMs - this.#bookedMs }

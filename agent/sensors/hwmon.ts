@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { StoreError } from '@espalier/shared/errors'
-import { attempt, findText, isAbsent, listFolder, readNumber, type SystemFiles } from './system-files.ts'
+import { attempt, findText, isAbsent, listFolder, readNumberOften, type SystemFiles } from './system-files.ts'
 
 const ROOT = 'sys/class/hwmon'
 const LABELS = ['in1_label', 'in2_label', 'in3_label']
@@ -30,6 +30,7 @@ export class HwmonChip {
   readonly #root: string
   readonly #identity: string
   #path: string
+  readonly #paths = new Map<string, string>()
 
   constructor(files: SystemFiles, root: string, { name, path, identity }: Place) {
     this.name = name
@@ -51,12 +52,22 @@ export class HwmonChip {
   /** @throws {StoreError} If the file, or the chip, is not there or cannot be read. */
   readNumber(file: string): number {
     try {
-      return readNumber(this.#files, join(this.#path, file))
+      return readNumberOften(this.#files, this.#pathOf(file))
     } catch (error) {
       if (!isAbsent(error)) throw error
       this.#findAgain()
-      return readNumber(this.#files, join(this.#path, file))
+      return readNumberOften(this.#files, this.#pathOf(file))
     }
+  }
+
+  /** Joined once: this happens a hundred times a second. */
+  #pathOf(file: string): string {
+    let path = this.#paths.get(file)
+    if (path === undefined) {
+      path = join(this.#path, file)
+      this.#paths.set(file, path)
+    }
+    return path
   }
 
   #findAgain(): void {
@@ -68,6 +79,7 @@ export class HwmonChip {
         { retryable: true },
       )
     this.#path = places[0]!.path
+    this.#paths.clear()
   }
 }
 

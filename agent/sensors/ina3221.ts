@@ -10,7 +10,8 @@ function railOf(chip: HwmonChip, channel: number): Rail | undefined {
   const rail = chip.find(`in${channel}_label`)
   // Channels that are not connected show up as "NC", empty, without label or disabled, depending on the release.
   if (rail === undefined || rail === '' || rail === 'NC' || chip.find(`in${channel}_enable`) === '0') return undefined
-  return { rail, read: () => (chip.readNumber(`in${channel}_input`) * chip.readNumber(`curr${channel}_input`)) / 1e6 }
+  const [volts, amperes] = [`in${channel}_input`, `curr${channel}_input`]
+  return { rail, read: () => (chip.readNumber(volts) * chip.readNumber(amperes)) / 1e6 }
 }
 
 /** Jetson with JetPack 5 and later: hwmon `ina3221`, millivolts and milliamperes by channel, no power file. */

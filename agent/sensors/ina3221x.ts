@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Finding, Refusal, SensorSurroundings } from './candidate.ts'
 import { type Rail, totalOfRails } from './rail-total.ts'
 import { refuse } from './refuse.ts'
-import { findText, listFolder, readNumber } from './system-files.ts'
+import { findText, listFolder, readNumberOften } from './system-files.ts'
 
 const ROOT = 'sys/bus/i2c/drivers/ina3221x'
 /** Order differs between boards of one kind: only the name of a rail counts. */
@@ -19,7 +19,8 @@ export function findIna3221x({ files, root }: SensorSurroundings): Finding {
         try {
           const rail = findText(files, join(folder, `rail_name_${channel}`))
           if (rail === undefined || rail === '' || rail === 'NC') continue
-          rails.push({ rail, read: () => readNumber(files, join(folder, `in_power${channel}_input`)) / 1000 })
+          const path = join(folder, `in_power${channel}_input`)
+          rails.push({ rail, read: () => readNumberOften(files, path) / 1000 })
         } catch (error) {
           refused.push(refuse(`ina3221x:${chip} channel ${channel}`, error))
         }

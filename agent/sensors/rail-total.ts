@@ -35,7 +35,11 @@ export function totalOfRails(
   const isSum = counted === rails
   const names = counted.map(({ rail }) => rail)
   const name = `${driver}:${names.length === 1 ? names[0] : 'sum'}`
-  const read = (): number => counted.reduce((sum, rail) => sum + rail.read(), 0)
+  const read = (): number => {
+    let sum = 0
+    for (const rail of counted) sum += rail.read()
+    return sum
+  }
   let watts: number
   try {
     watts = read()

@@ -1,15 +1,53 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
 import { StoreError } from '@espalier/shared/errors'
 
 /** Reading of system files; tests hand in one that fails as drivers do (EACCES, EAGAIN, ENODATA, EIO). */
 export interface SystemFiles {
   list(path: string): string[]
   read(path: string): string
+  /** As `read`, cheaper for what is read many times a second. Absent: `read` does it. */
+  readOften?(path: string): string
+}
+
+/**
+ * Opened anew after this: a file that was replaced, or whose driver has gone, is noticed within a second, and a hundred
+ * readings share the cost of opening.
+ */
+const KEPT_OPEN_MS = 1000
+/** Values of sysfs are one line. */
+const line = Buffer.alloc(256)
+const kept = new Map<string, { readonly descriptor: number; readonly untilMs: number }>()
+
+function descriptorOf(path: string): number {
+  const held = kept.get(path)
+  const nowMs = performance.now()
+  if (held !== undefined && nowMs < held.untilMs) return held.descriptor
+  if (held !== undefined) forgetFile(path, held.descriptor)
+  const descriptor = openSync(path, 'r')
+  kept.set(path, { descriptor, untilMs: nowMs + KEPT_OPEN_MS })
+  return descriptor
+}
+
+function forgetFile(path: string, descriptor: number): void {
+  kept.delete(path)
+  closeSync(descriptor)
+}
+
+/** sysfs asks the driver anew at each reading from the start of the file. */
+function readKept(path: string): string {
+  const descriptor = descriptorOf(path)
+  try {
+    return line.toString('latin1', 0, readSync(descriptor, line, 0, line.length, 0))
+  } catch (error) {
+    forgetFile(path, descriptor)
+    throw error
+  }
 }
 
 export const systemFiles: SystemFiles = {
   list: (path) => readdirSync(path),
   read: (path) => readFileSync(path, 'utf8'),
+  readOften: readKept,
 }
 
 /** The system's name for what went wrong, e.g. `EACCES`; of a StoreError, that of its cause. */
@@ -32,12 +70,14 @@ export function readText(files: SystemFiles, path: string): string {
   try {
     return files.read(path).replace(/[\s\0]+$/, '')
   } catch (cause) {
-    const code = errorCodeOf(cause)
-    throw new StoreError(`Cannot read sensor "${path}": found ${code}, expected text`, {
-      cause,
-      retryable: code !== 'EACCES' && code !== 'EPERM',
-    })
+    throw unreadable(path, cause)
   }
+}
+
+function unreadable(path: string, cause: unknown): StoreError {
+  const code = errorCodeOf(cause)
+  const retryable = code !== 'EACCES' && code !== 'EPERM'
+  return new StoreError(`Cannot read sensor "${path}": found ${code}, expected text`, { cause, retryable })
 }
 
 /** As `readText`; undefined where there is no such file. */
@@ -56,7 +96,24 @@ export function findText(files: SystemFiles, path: string): string | undefined {
  * @throws {StoreError} If it cannot be read or is no number.
  */
 export function readNumber(files: SystemFiles, path: string): number {
-  const text = readText(files, path)
+  return parseNumber(readText(files, path), path)
+}
+
+/** As `readNumber`, of a file that is read many times a second: it stays open between. */
+export function readNumberOften(files: SystemFiles, path: string): number {
+  if (files.readOften === undefined) return readNumber(files, path)
+  let text: string
+  try {
+    text = files.readOften(path)
+  } catch (cause) {
+    throw unreadable(path, cause)
+  }
+  // Most are bare numbers: white space around them is none of Number's business.
+  const value = Number(text)
+  return text !== '' && text !== '\n' && Number.isFinite(value) ? value : parseNumber(text.trimEnd(), path)
+}
+
+function parseNumber(text: string, path: string): number {
   const value = Number(text.split(' ')[0])
   if (text === '' || !Number.isFinite(value))
     throw new StoreError(`Cannot read sensor "${path}": found "${text}", expected a number`, { retryable: true })

@@ -2,11 +2,7 @@ import { ConfigError } from '@espalier/shared/errors'
 import type { SourceConfig } from '../config.ts'
 import type { PictureStream } from './source.ts'
 
-/**
- * Only what the source needs is loaded: the decoder of pictures alone takes 15 MB of the control process.
- *
- * @throws {ConfigError} If the source is not there.
- */
+/** @throws {ConfigError} If the source is not there. */
 export async function openSource(config: SourceConfig): Promise<PictureStream> {
   switch (config.kind) {
     case 'images':

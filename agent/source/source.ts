@@ -1,8 +1,23 @@
 import type { Picture } from '@espalier/shared/codec/picture-codec'
 
+/**
+ * A picture as its source has it: pixels, or an image file that the worker decodes. The decoder of image files takes 30 MB,
+ * which the worker has loaded anyway and the control process needs for nothing else.
+ */
+export type SourcePicture = Picture | ImageFile
+
+export interface ImageFile {
+  /** Of the frame: an image of another size is brought to it. */
+  readonly width: number
+  readonly height: number
+  /** For errors. */
+  readonly name: string
+  readonly file: Uint8Array
+}
+
 /** A picture and the moment it was due: latency counts from there, however late the picture itself was. */
 export interface SourceFrame {
-  readonly picture: Picture
+  readonly picture: SourcePicture
   /** Monotonic milliseconds. */
   readonly arrivedMs: number
   /** Milliseconds since 1970, for the receiver only. */
@@ -15,6 +30,6 @@ export interface SourceFrame {
 export interface PictureStream {
   readonly width: number
   readonly height: number
-  next(): Promise<Picture | undefined>
+  next(): Promise<SourcePicture | undefined>
   close(): Promise<void>
 }

@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import type { Picture } from '@espalier/shared/codec/picture-codec'
 import type { Configuration } from '@espalier/shared/configuration'
 import { type ModelError, TransportError } from '@espalier/shared/errors'
 import type { Backend } from '@espalier/shared/runtime/session'
 import { BackOff } from '../back-off.ts'
 import type { QualitySample } from '../frame-result.ts'
+import type { SourcePicture } from '../source/source.ts'
 import type { ProcessedFrame } from '../worker/messages.ts'
 import { isWorn, type WearLimits } from './is-worn.ts'
 import { WorkerProcess } from './worker-process.ts'
@@ -156,7 +156,7 @@ export class WorkerSupervisor {
    * @throws {ModelError} If the worker lives but cannot do this frame.
    */
   process(
-    picture: Picture,
+    picture: SourcePicture,
     configuration: Configuration,
     { keyFrame, measureQuality }: { keyFrame: boolean; measureQuality: boolean },
   ): Promise<WorkerJob> {

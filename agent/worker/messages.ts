@@ -1,7 +1,7 @@
-import type { Picture } from '@espalier/shared/codec/picture-codec'
 import type { Configuration } from '@espalier/shared/configuration'
 import type { Backend } from '@espalier/shared/runtime/session'
 import type { FrameResult, QualitySample } from '../frame-result.ts'
+import type { SourcePicture } from '../source/source.ts'
 
 /** Control to worker. The two are one program, so these are types and not parsers. */
 export type WorkerRequest =
@@ -22,7 +22,7 @@ export type WorkerRequest =
   | {
       readonly kind: 'process'
       readonly id: number
-      readonly picture: Picture
+      readonly picture: SourcePicture
       readonly configuration: Configuration
       /** Make a frame that stands alone. */
       readonly keyFrame: boolean

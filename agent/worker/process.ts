@@ -1,4 +1,5 @@
 import { describeError, InvariantError } from '@espalier/shared/errors'
+import { decodePicture } from './decode-picture.ts'
 import type { WorkerReply, WorkerRequest, WorkerUsage } from './messages.ts'
 import { openPipeline } from './open-pipeline.ts'
 import type { Pipeline } from './pipeline.ts'
@@ -30,8 +31,10 @@ async function answer(id: number, work: (running: Pipeline) => Promise<void>): P
 
 async function processFrame(
   running: Pipeline,
-  { id, picture, configuration, keyFrame, measureQuality }: Extract<WorkerRequest, { kind: 'process' }>,
+  { id, picture: sourcePicture, configuration, keyFrame, measureQuality }: Extract<WorkerRequest, { kind: 'process' }>,
 ): Promise<void> {
+  // A source's work is the agent's, not the slot's.
+  const picture = await decodePicture(sourcePicture)
   const before = usedUs()
   const processed = await running.process(picture, configuration, { keyFrame }).finally(() => {
     slotUs += usedUs() - before

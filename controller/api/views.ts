@@ -1,6 +1,6 @@
 import type { Clock } from '@espalier/shared/clock'
 import { configurationId, parseConfigurationId } from '@espalier/shared/configuration'
-import { primaryEnergy } from '../ingest/energy-source.ts'
+import { energyOf } from '../ingest/energy-source.ts'
 import type { DeviceRecord } from '../ingest/fleet.ts'
 import type { Plan } from '../plan/plan-fleet.ts'
 import { type DeviceMeasured, type Measured, measureDevice } from '../planner/measure.ts'
@@ -112,7 +112,7 @@ export function viewTotals(device: DeviceRecord, sources: ViewSources) {
   const slot = totals?.slots.find((s) => s.slot === device.birth?.slots[0]?.slot) ?? totals?.slots[0]
   if (totals === undefined || slot === undefined) return undefined
   const { frames, bits, joules, psnrSum, psnrCount } = slot
-  const deviceJoules = primaryEnergy(totals.energy)?.joules ?? joules
+  const deviceJoules = energyOf(totals.energy)?.joules ?? joules
   return { atMs: totalsAtMs!, frames, bits, joules, deviceJoules, idleW: idleW ?? 0, psnrSum, psnrCount }
 }
 

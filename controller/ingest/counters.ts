@@ -57,6 +57,12 @@ function combineLinks(a: Telemetry['link'], b: Telemetry['link'], combine: Combi
   return { ...b, txBytes: combine(a.txBytes, b.txBytes), rxBytes: combine(a.rxBytes, b.rxBytes) }
 }
 
+/** Grams count up like joules; the intensity is the later one's. */
+function combineCarbon(a: Telemetry['carbon'], b: Telemetry['carbon'], combine: Combine): Telemetry['carbon'] {
+  if (a === undefined || b === undefined) return b ?? a
+  return { ...b, grams: combine(a.grams, b.grams) }
+}
+
 function combineTelemetry(
   a: Telemetry,
   b: Telemetry,
@@ -64,8 +70,13 @@ function combineTelemetry(
   histograms: (a: Slot['latency'], b: Slot['latency']) => Slot['latency'],
 ): Telemetry {
   const link = combineLinks(a.link, b.link, combine)
+  const carbon = combineCarbon(a.carbon, b.carbon, combine)
+  const [idle, machine] = [b.idle ?? a.idle, b.machine ?? a.machine]
   return {
     ...(link === undefined ? {} : { link }),
+    ...(carbon === undefined ? {} : { carbon }),
+    ...(idle === undefined ? {} : { idle }),
+    ...(machine === undefined ? {} : { machine }),
     energy: pairs(a.energy, b.energy, energyKey).map(([x, y]) => combineEnergy(x, y, combine)),
     slots: pairs(a.slots, b.slots, ({ slot }) => slot).map(([x, y]) =>
       combineSlots(x, y, combine, histograms(x?.latency ?? {}, y?.latency ?? {})),

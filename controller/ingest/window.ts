@@ -1,7 +1,7 @@
 import { quantile, subtractCounts } from '@espalier/shared/histogram'
 import type { TelemetryWindow } from '../estimate/slot-estimate.ts'
 import type { TelemetryRow } from '../store/telemetry.ts'
-import { primaryEnergy } from './energy-source.ts'
+import { energyOf, primaryEnergy } from './energy-source.ts'
 
 /**
  * What a slot did between two messages of one boot, if it ran one configuration all the time.
@@ -13,7 +13,7 @@ export function windowBetween(before: TelemetryRow, after: TelemetryRow, slotId:
   if (before.boot !== after.boot || early === undefined || late === undefined) return undefined
   if (early.configuration !== late.configuration || early.swaps !== late.swaps) return undefined
   const dynamic = (row: TelemetryRow) => row.counters.slots.reduce((sum, s) => sum + s.joules - s.idleJoules, 0)
-  const device = (row: TelemetryRow) => primaryEnergy(row.counters.energy)?.joules
+  const device = (row: TelemetryRow) => energyOf(row.counters.energy)?.joules
   const [deviceBefore, deviceAfter] = [device(before), device(after)]
   const baseJoules =
     deviceBefore === undefined || deviceAfter === undefined

@@ -1,7 +1,7 @@
 import type { Clock } from '@espalier/shared/clock'
 import { quantile, subtractCounts } from '@espalier/shared/histogram'
 import type { Telemetry } from '@espalier/shared/messages/device'
-import { primaryEnergy } from '../ingest/energy-source.ts'
+import { energyOf, primaryEnergy } from '../ingest/energy-source.ts'
 import { type DeviceRecord, isConnected } from '../ingest/fleet.ts'
 import type { Store } from '../store/open-store.ts'
 import type { TelemetryRow } from '../store/telemetry.ts'
@@ -143,7 +143,7 @@ export function measureDevice(
 export function measureBetween(first: TelemetryRow, last: TelemetryRow): Measured & { readonly idleW?: number } {
   const seconds = spanS(first, last)
   const all = measureSlots(first.counters.slots, last.counters.slots, seconds, last.counters.energy)
-  const [before, after] = [primaryEnergy(first.counters.energy), primaryEnergy(last.counters.energy)]
+  const [before, after] = [energyOf(first.counters.energy), energyOf(last.counters.energy)]
   if (before === undefined || after === undefined) return all
   return {
     ...all,

@@ -1,3 +1,4 @@
+import { studentT95 } from '@espalier/shared/student-t'
 import type { PolicyResult, SeedResult } from './simulate.ts'
 
 /** A mean with half the width of its 95 % interval over seeds. */
@@ -23,14 +24,11 @@ export type PolicySummary = { readonly policy: string; readonly tenths: readonly
   Record<Measure, Mean>
 >
 
-/** Student's t at 97.5 %, by degrees of freedom from 1; 1.96 beyond. */
-const T = [12.71, 4.3, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.2, 2.18, 2.16, 2.14, 2.13]
-
 export function meanOf(values: readonly number[]): Mean {
   const mean = values.reduce((a, b) => a + b, 0) / values.length
   if (values.length < 2) return { mean, halfWidth: undefined }
   const variance = values.reduce((total, v) => total + (v - mean) ** 2, 0) / (values.length - 1)
-  return { mean, halfWidth: (T[values.length - 2] ?? 1.96) * Math.sqrt(variance / values.length) }
+  return { mean, halfWidth: studentT95(values.length - 1) * Math.sqrt(variance / values.length) }
 }
 
 /** Each policy over all seeds. */

@@ -1,4 +1,5 @@
 import { ModelError } from '@espalier/shared/errors'
+import { splitmix32 } from '@espalier/shared/splitmix32'
 import type { Shapes } from '../graph/cost.ts'
 import { type Graph, namesRead, Wiring } from '../graph/graph.ts'
 import { rewire } from '../graph/rewrite.ts'
@@ -83,16 +84,10 @@ export function requireBlocks(graph: Graph, shapes: Shapes, model: string): Bloc
   )
 }
 
-/** The same numbers for the same seed, in (0, 1): splitmix32. */
+/** The same numbers for the same seed, in (0, 1): never 0, of which there is no logarithm. */
 function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x9e3779b9) >>> 0
-    let z = state
-    z = Math.imul(z ^ (z >>> 16), 0x21f0aaad)
-    z = Math.imul(z ^ (z >>> 15), 0x735a2d97)
-    return ((z ^ (z >>> 15)) >>> 0) / 2 ** 32 + 2 ** -33
-  }
+  const next = splitmix32(seed)
+  return () => next() + 2 ** -33
 }
 
 /** Points on the unit sphere, [directions][size]. */

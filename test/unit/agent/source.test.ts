@@ -6,6 +6,7 @@ import { makeDecimator, playFrames } from '@espalier/agent/source/frames'
 import { openImageFolder } from '@espalier/agent/source/image-folder'
 import type { PictureStream } from '@espalier/agent/source/source'
 import { openVideoFile } from '@espalier/agent/source/video-file'
+import { decodePicture } from '@espalier/agent/worker/decode-picture'
 import { systemClock } from '@espalier/shared/clock'
 import fc from 'fast-check'
 import sharp from 'sharp'
@@ -28,9 +29,10 @@ afterAll(() => rmSync(home, { recursive: true, force: true }))
 describe('openImageFolder()', () => {
   test('gives the images by name, all of the first one’s size, and starts again when it loops', async () => {
     const stream = await openImageFolder(join(home, 'images'), { loop: true })
-    const pictures = [await stream.next(), await stream.next(), await stream.next()]
+    const files = [await stream.next(), await stream.next(), await stream.next()]
+    const pictures = await Promise.all(files.map((file) => decodePicture(file!)))
 
-    expect(pictures.map((picture) => picture?.rgb[0])).toEqual([10, 20, 10])
+    expect(pictures.map((picture) => picture.rgb[0])).toEqual([10, 20, 10])
     for (const picture of pictures) expect(picture).toMatchObject({ width: 24, height: 16 })
     expect(pictures[1]!.rgb).toHaveLength(24 * 16 * 3)
   })
@@ -45,6 +47,14 @@ describe('openImageFolder()', () => {
   test('says what is wrong with a folder', async () => {
     await expect(openImageFolder(join(home, 'absent'), { loop: true })).rejects.toMatchObject({ code: 'CONFIG' })
     await expect(openImageFolder(home, { loop: true })).rejects.toThrow(/found no image/)
+    mkdirSync(join(home, 'damaged'))
+    writeFileSync(join(home, 'damaged', 'a.png'), 'not a picture')
+    await expect(openImageFolder(join(home, 'damaged'), { loop: true })).rejects.toThrow(/Cannot read image ".*a\.png"/)
+  })
+
+  test('leaves the decoding to the worker, which names the file that is no image', async () => {
+    const damaged = { width: 8, height: 8, name: 'b.png', file: new TextEncoder().encode('not a picture') }
+    await expect(decodePicture(damaged)).rejects.toThrow(/Cannot read image "b\.png"/)
   })
 })
 

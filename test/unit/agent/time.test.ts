@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Ledger, type OwnCost } from '@espalier/agent/ledger/ledger'
 import { paceTelemetry } from '@espalier/agent/ledger/pace-telemetry'
+import { commandsOf } from '@espalier/agent/sensors/run-command'
+import type { SystemFiles } from '@espalier/agent/sensors/system-files'
 import { countBoot } from '@espalier/agent/time/boot-counter'
 import { ClockWatch, clockQuality } from '@espalier/agent/time/clock-watch'
 import { elapsedMs, type TimeMark } from '@espalier/agent/time/time-mark'
@@ -57,6 +59,21 @@ test('ClockWatch asks again until the clock is set, and no command that fails st
   nowMs = 60_000
   await watch.refresh()
   expect(watch.quality).toBe('ntp')
+})
+
+test('ClockWatch of a copied tree asks what was recorded there, not this machine', async () => {
+  const files: SystemFiles = {
+    list: () => [],
+    read: () => {
+      throw Object.assign(new Error('no'), { code: 'ENOENT' })
+    },
+  }
+  const run = commandsOf(files, '/copy', async () => 'yes')
+  const options = { files, wallMs: () => NOV, monotonicMs: () => 0, knownWallMs: 0 }
+  const copied = new ClockWatch({ ...options, root: '/copy', run })
+  const own = new ClockWatch({ ...options, root: '/', run: commandsOf(files, '/', async () => 'yes') })
+  await Promise.all([copied.refresh(), own.refresh()])
+  expect([copied.quality, own.quality]).toEqual(['none', 'ntp'])
 })
 
 test('elapsedMs() does not see wall clocks that jump while the machine runs', () => {
