@@ -45,7 +45,6 @@ export interface PowerCutRun {
   /** Of the version that was ordered, on the wire; and what of it the device did not have. */
   readonly carriedBytes: number
   readonly neededBytes: number
-  readonly bodyBytes: number
   readonly outcome: 'new version' | 'rolled back' | 'other'
   /** Starts, the last one included, after which no version could be opened whole. */
   readonly unrunnable: number
@@ -240,9 +239,7 @@ class SimulatedDevice {
       .filter((path) => !this.decayed.has(path) && sha256(this.disk.contents(path)!) !== path.split('/').at(-1))
   }
 
-  /** A corrupt blob counts only once it was read as good: a torn file under a name that was never synced is found by `verify`. */
   #executors(store: FamilyStore): Executors {
-    const { random } = { random: this.#random }
     return {
       ...storeExecutors({
         store,
@@ -252,7 +249,7 @@ class SimulatedDevice {
         isSigned: false,
         pinned: () => new Set(pinnedBy(this.state)),
         findObstacle: () => undefined,
-        random,
+        random: this.#random,
         sleep: (ms) => this.#sleep(ms),
         onProgress: () => undefined,
       }),
@@ -360,7 +357,7 @@ export async function runPowerCut(seed: number, versions: Versions): Promise<Pow
   const device = new SimulatedDevice(versions, trouble, seededRandom(seed + 0.25))
   await settleBefore(device, versions, hasUpdatedBefore)
   device.count()
-  const [carriedBefore, bodyBefore, startsBefore] = [device.server.carriedBytes, device.server.bodyBytes, device.starts]
+  const before = { ...device.disk.counts, carried: device.server.carriedBytes, starts: device.starts }
   if (trouble === 'failing writes') {
     const from = 1 + Math.floor(random() * rehearsal.changes)
     device.failWrites(from, from + 1 + Math.floor(random() * 6), pick(['ENOSPC', 'EIO']))
@@ -377,6 +374,7 @@ export async function runPowerCut(seed: number, versions: Versions): Promise<Pow
     if (!hasRested) {
       kills.push({ stage, kind })
       device.restart(kind)
+      corrupt += device.corruptBlobs().length
       continue
     }
     corrupt += device.corruptBlobs().length
@@ -395,15 +393,14 @@ export async function runPowerCut(seed: number, versions: Versions): Promise<Pow
     seed,
     trouble,
     kills,
-    carriedBytes: device.server.carriedBytes - carriedBefore,
-    bodyBytes: device.server.bodyBytes - bodyBefore,
+    carriedBytes: device.server.carriedBytes - before.carried,
     neededBytes: await neededBytesOf(versions, hasUpdatedBefore),
     outcome: isNew ? 'new version' : phase === 'rolled-back' ? 'rolled back' : 'other',
     unrunnable: device.unrunnable,
     corrupt: corrupt + device.corruptBlobs().length,
-    starts: device.starts - startsBefore,
+    starts: device.starts - before.starts,
     connections: device.server.requests,
-    writtenBytes: device.disk.counts.writtenBytes,
-    syncs: device.disk.counts.syncs,
+    writtenBytes: device.disk.counts.writtenBytes - before.writtenBytes,
+    syncs: device.disk.counts.syncs - before.syncs,
   }
 }

@@ -27,7 +27,6 @@ export class SimulatedServer {
   readonly #options: SimulatedServerOptions
   /** Bytes that the device's link carried to it, those that were lost on the way included. */
   carriedBytes = 0
-  bodyBytes = 0
   requests = 0
 
   constructor(options: SimulatedServerOptions) {
@@ -67,7 +66,6 @@ export class SimulatedServer {
     for (let at = start; at < file.byteLength; ) {
       const chunk = file.slice(at, Math.min(at + CHUNK_BYTES, file.byteLength))
       this.#carry(chunk.byteLength)
-      this.bodyBytes += chunk.byteLength
       onChunk()
       yield alter(path, chunk, at)
       at += chunk.byteLength
