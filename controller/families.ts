@@ -6,7 +6,7 @@ import type { Logger } from 'pino'
 
 export type KnownFamily = Family & { readonly directory: string }
 
-/** The families of one folder, by name. */
+/** The families of one folder, by name; of several versions, each in a folder of its own, `get` gives the last one read. */
 export interface Families {
   get(name: string): KnownFamily | undefined
   list(): readonly KnownFamily[]
@@ -14,7 +14,7 @@ export interface Families {
 
 /** Folders without a readable manifest, or refused by `check`, are skipped and logged; an absent folder has no families. */
 export async function openFamilies(directory: string, log: Logger, check?: FamilyCheck): Promise<Families> {
-  const families = new Map<string, KnownFamily>()
+  const versions: KnownFamily[] = []
   const entries = await readdir(directory, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error
     log.warn({ directory }, 'no folder of families: nothing can be planned')
@@ -27,10 +27,10 @@ export async function openFamilies(directory: string, log: Logger, check?: Famil
     if (!files.includes('manifest.json')) continue
     try {
       const family = await openFamily(path, check)
-      families.set(family.manifest.family, { ...family, directory: path })
+      versions.push({ ...family, directory: path })
     } catch (error) {
       log.error({ directory: path, reason: describeError(error) }, 'family refused')
     }
   }
-  return { get: (name) => families.get(name), list: () => [...families.values()] }
+  return { get: (name) => versions.findLast(({ manifest }) => manifest.family === name), list: () => versions }
 }

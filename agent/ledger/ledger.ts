@@ -27,11 +27,11 @@ export interface OwnCost {
   readonly txBytes: number
   readonly rxBytes: number
   readonly selfJoules: number
-  /** Of `txBytes` and `rxBytes`, what fetching versions of families took. */
-  readonly fetchBytes: number
+  /** Of `txBytes` and `rxBytes`, what fetching versions of families took; absent: nothing. */
+  readonly fetchBytes?: number
 }
 
-const NOTHING: OwnCost = { txBytes: 0, rxBytes: 0, selfJoules: 0, fetchBytes: 0 }
+const NOTHING: Required<OwnCost> = { txBytes: 0, rxBytes: 0, selfJoules: 0, fetchBytes: 0 }
 
 export interface LedgerView extends OwnCost {
   /** Sent and received in this calendar month, over all starts. */
@@ -57,8 +57,8 @@ export class Ledger {
   /** Of the month before this start. */
   #base: Month
   /** Of this start, what was booked to earlier months. */
-  #offset: OwnCost = NOTHING
-  #now: OwnCost = NOTHING
+  #offset: Required<OwnCost> = NOTHING
+  #now: Required<OwnCost> = NOTHING
   #savedMs: number
 
   constructor(options: LedgerOptions) {
@@ -76,7 +76,7 @@ export class Ledger {
       this.#base = { ...this.#base, ...NOTHING }
     }
     this.#base = { ...this.#base, month }
-    this.#now = cost
+    this.#now = { ...NOTHING, ...cost }
     if (this.#options.monotonicMs() - this.#savedMs >= SAVE_EVERY_MS) this.save()
   }
 

@@ -33,6 +33,7 @@ import type { Decoder } from '../uplink/decoder.ts'
 import { streamEvents } from './event-stream.ts'
 import { formatMetrics } from './metrics.ts'
 import { findForeignOrigin } from './origin-check.ts'
+import { addFamilyRoutes, FAMILY_FILES } from './routes/families.ts'
 import {
   budgetBodySchema,
   budgetKeySchema,
@@ -141,6 +142,8 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
 function checkCredentials(request: FastifyRequest, reply: FastifyReply, { passwords, host }: AppOptions): void {
   if (passwords === undefined || request.url === '/api/v1/health') return
   const given = parseBasic(request.headers.authorization)
+  // Any device may fetch any version: they are all signed or none, and which one it runs is no secret among devices.
+  if (FAMILY_FILES.test(request.url) && given !== undefined && passwords.matches(given.name, given.password)) return
   const uplink = /^\/api\/v1\/uplink\/([^/]+)\//.exec(request.url)
   if (uplink === null && isLoopback(host)) return
   const expected = uplink === null ? OPERATOR : uplink[1]!
@@ -152,6 +155,7 @@ function checkCredentials(request: FastifyRequest, reply: FastifyReply, { passwo
 function addRoutes(instance: FastifyInstance, options: AppOptions): void {
   const { store, streams, clock, fleet, families, planner, events } = options
   const api = instance.withTypeProvider<ZodTypeProvider>()
+  addFamilyRoutes(instance, options)
   const closing = new AbortController()
   instance.addHook('preClose', async () => closing.abort())
 
