@@ -43,6 +43,7 @@ export interface SlotOptions {
 }
 
 export interface DoneFrame {
+  readonly configuration: Configuration
   readonly bits: number
   readonly latencyMs: number
   readonly expected: Expectation
@@ -379,7 +380,7 @@ export class Slot {
     const isMissed = this.#recorder.recordFrame({ configuration, bits, latencyMs, isSent })
     this.#governor.recordSent({ atMs, bits, configuration, latencyMs })
     this.#governor.recordOutcome({ atMs, isMissed })
-    this.#options.onFrame?.({ bits, latencyMs, expected: this.#governor.expectationOf(configuration) })
+    this.#options.onFrame?.({ configuration, bits, latencyMs, expected: this.#governor.expectationOf(configuration) })
   }
 
   #drop(count: number): void {

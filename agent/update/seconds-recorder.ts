@@ -1,3 +1,4 @@
+import { type Configuration, isSameGraph } from '@espalier/shared/configuration'
 import type { DoneFrame } from '../slot/slot.ts'
 import type { Second } from './judge-trial.ts'
 
@@ -17,12 +18,17 @@ export class SecondsRecorder {
   #seconds: MeasuredSecond[] = []
   #joulesBefore: number | undefined
   #maxSeconds = KEPT_SECONDS
+  #newest: Configuration | undefined
 
   get seconds(): readonly MeasuredSecond[] {
     return this.#seconds
   }
 
   note(frame: DoneFrame): void {
+    // Another variant or size begins another story; of a version on trial, all of it counts.
+    const isOther = this.#newest !== undefined && !isSameGraph(frame.configuration, this.#newest)
+    if (isOther && this.#maxSeconds === KEPT_SECONDS) this.restart()
+    this.#newest = frame.configuration
     this.#frames.push(frame)
   }
 

@@ -1,9 +1,13 @@
 import { atLeast, atMost, type Findings } from './checks.ts'
+import { runKills } from './power-cut-kills.ts'
 import { type PowerCutRun, runPowerCut, STAGES, TROUBLES, type Trouble } from './power-cut-run.ts'
 import { makeSampleVersion } from './sample-versions.ts'
+import { seededRandom } from './seeded-random.ts'
 
 const RUNS = 1000
 const PROGRESS_EVERY = 50
+/** Of a real process. */
+const KILLS = 20
 
 /** With these the whole is fetched once at most; with the others, bytes must be fetched again or for nothing. */
 const FETCHED_ONCE: ReadonlySet<Trouble> = new Set(['none', 'failing writes', 'unfit version', 'regressing version'])
@@ -68,6 +72,11 @@ export async function benchPowerCut(tell: (line: string) => void): Promise<Findi
     runs.push(await runPowerCut(seed, { installed: installed!, before: before!, ordered: ordered! }))
     if (seed % PROGRESS_EVERY === 0) tell(`${seed} of ${RUNS} simulated runs`)
   }
+  const real = await runKills({
+    kills: KILLS,
+    random: seededRandom(1),
+    onKill: ({ phase, seconds }) => tell(`killed in ${phase}, frames again after ${seconds.toFixed(1)} s`),
+  })
   const once = runs.filter(({ trouble }) => FETCHED_ONCE.has(trouble))
   const steady = once.filter((run) => !wasFetching(run))
   const interrupted = once.filter(wasFetching)
@@ -90,8 +99,13 @@ export async function benchPowerCut(tell: (line: string) => void): Promise<Findi
       atMost('runs that ended on the wrong version', wrong.length, 0, ''),
       atMost(`bytes carried / needed, all ${once.length} runs that need each byte once`, total(once), 1.05, ''),
       atMost(`the same, worst of the ${steady.length} that were not killed while fetching`, worst(steady), 1.05, ''),
+      atLeast('a real agent process killed', real.kills.length, KILLS, 'times'),
+      atMost('starts after that without frames of a known version', real.unrunnable, 0, ''),
+      atMost('corrupt blobs found on its disk', real.corrupt, 0, ''),
+      atLeast('its last update, undisturbed, committed', real.lastPhase === 'committed' ? 1 : 0, 1, ''),
     ],
     details: {
+      real,
       needed: { bytes: runs[0]!.neededBytes, linkBytesPerSecond: 60_000, cutEveryS: 10 },
       notKilledWhileFetching: { runs: steady.length, total: total(steady), worst: worst(steady) },
       killedWhileFetching: { runs: interrupted.length, total: total(interrupted), worst: worst(interrupted) },

@@ -3,7 +3,7 @@ import { cp, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Digest } from '@espalier/shared/ids'
 import { openFamily } from '@espalier/shared/manifest/open-family'
-import { FAMILY } from './with-worker.ts'
+import { DEFAULT_FAMILY_DIR } from '../models.ts'
 
 interface Entry {
   sha256: string
@@ -49,7 +49,7 @@ function flipZero(bytes: Buffer): Buffer {
 
 /** Copy the family that ships to `folder`, with a difference. @returns Digest of its manifest. */
 export async function makeSecondVersion(folder: string, difference: Difference, version = '9.9.0'): Promise<Digest> {
-  await cp(FAMILY, folder, { recursive: true })
+  await cp(DEFAULT_FAMILY_DIR, folder, { recursive: true })
   const manifest = JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8')) as Manifest
   manifest.version = version
   const find = (id: string) => manifest.variants.find((variant) => variant.id === id)!
