@@ -76,6 +76,9 @@ const wearSchema = z.strictObject({
     .default(1024 * 1024 * 1024),
 })
 
+const hourSchema = z.number().min(0).max(24)
+const fetchHoursSchema = z.strictObject({ from: hourSchema, to: hourSchema })
+
 const carbonSchema = z.union([z.number().min(0).max(5000), z.enum([...COUNTRIES, 'world'])])
 
 interface Setting<Key extends string, Schema extends z.ZodType> {
@@ -256,6 +259,54 @@ export const SETTINGS = [
     unit: 'bytes',
     form: 'json',
     sentence: 'Room on disk for undelivered events and telemetry; the oldest give way.',
+  }),
+  setting({
+    key: 'storeMaxBytes',
+    schema: z.int().min(1024 * 1024),
+    fallback: 512 * 1024 * 1024,
+    unit: 'bytes',
+    form: 'json',
+    sentence: 'Room on disk for versions of families that were fetched; those not used for longest give way.',
+  }),
+  setting({
+    key: 'isLinkMetered',
+    schema: z.boolean(),
+    fallback: false,
+    unit: 'true or false',
+    form: 'json',
+    sentence: 'Every byte of the link is paid for: an update that needs more than meteredMaxBytes waits.',
+  }),
+  setting({
+    key: 'meteredMaxBytes',
+    schema: z.int().min(0),
+    fallback: 1024 * 1024,
+    unit: 'bytes',
+    form: 'json',
+    sentence: 'What one update may need on a metered link.',
+  }),
+  setting({
+    key: 'fetchMonthlyBytes',
+    schema: z.int().min(0).optional(),
+    fallback: undefined,
+    unit: 'bytes',
+    form: 'json',
+    sentence: 'What updates may fetch in a calendar month; without it, as much as monthlyBytes leaves.',
+  }),
+  setting({
+    key: 'fetchHours',
+    schema: fetchHoursSchema.optional(),
+    fallback: undefined,
+    unit: 'hours',
+    form: 'json',
+    sentence: 'When updates may be fetched: from and to, hours of the day in UTC, from > to over midnight.',
+  }),
+  setting({
+    key: 'safeAfterStarts',
+    schema: z.int().min(2).max(100),
+    fallback: 5,
+    unit: 'starts',
+    form: 'json',
+    sentence: 'After so many starts in a row that died within a minute, the version before or the safe variant runs.',
   }),
   setting({
     key: 'logLevel',

@@ -1,15 +1,15 @@
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { describeError } from '@espalier/shared/errors'
 import type { SlotId } from '@espalier/shared/ids'
-import { type Family, openFamily } from '@espalier/shared/manifest/open-family'
+import type { Family } from '@espalier/shared/manifest/open-family'
 import type { Command, Desired, Rung } from '@espalier/shared/messages/controller'
 import type { Ack, Birth, DeviceEvent, Reported, State, Telemetry } from '@espalier/shared/messages/device'
 import type { ClockQuality } from '@espalier/shared/messages/envelope'
-import { requireSignature } from '@espalier/shared/signature/manifest-signature'
 import { readHeadroom } from './autonomy/read-headroom.ts'
 import { Steering } from './autonomy/steering.ts'
 import type { AgentConfig, SlotConfig } from './config.ts'
+import type { Plan } from './governor/governor.ts'
 import { planOf } from './governor/plan-of.ts'
 import { PowerWatch } from './governor/power-watch.ts'
 import { Ledger } from './ledger/ledger.ts'
@@ -38,6 +38,8 @@ import { ClockWatch } from './time/clock-watch.ts'
 import { readMachineBoot, type TimeMark } from './time/time-mark.ts'
 import { writeAtomically } from './twin/atomic-file.ts'
 import { type DesiredSlot, Twin } from './twin/twin.ts'
+import type { SlotUpdates } from './update/slot-updates.ts'
+import { Updates } from './update/updates.ts'
 
 const SOFTWARE = 'espalier-agent 0.1.0'
 /** How often state is compared with what was said last, and telemetry looked for: the least telemetry interval. */
@@ -49,8 +51,8 @@ const MIN_FRAME_DEADLINE_MS = 15_000
 
 interface SlotParts {
   readonly slot: Slot
-  readonly family: Family
   readonly supervisor: WorkerSupervisor
+  readonly updates: SlotUpdates
 }
 
 const configurationsOf = ({ ladder }: { readonly ladder: readonly Rung[] }) =>
@@ -77,6 +79,7 @@ class Agent {
   readonly #steering: Steering
   readonly #powerWatch = new PowerWatch()
   #uplinkBytes = 0
+  readonly #updates: Updates
   readonly #parts = new Map<SlotId, SlotParts>()
   #birth: Birth | undefined
   /** CPU of the device before this boot. */
@@ -164,11 +167,23 @@ class Agent {
       mark: this.#mark,
       readHeadroom: () => readHeadroom(root, files),
       refusalOf: (slot, ladder) => this.#refusalOf(slot, ladder),
-      desiredOf: (slot) => {
-        const desired = this.#twin.state.slots.find((each) => each.slot === slot)
+      desiredOf: (slot) => this.#planFor(slot),
+      onEvent: (event) => this.#outbox.sendEvent(event),
+    })
+    this.#updates = new Updates({
+      config,
+      random: around.random,
+      monotonicMs: clock.monotonicMs,
+      wallMs: clock.wallMs,
+      clk,
+      ledger: () => this.#ledger.view(),
+      planFor: (slot, version) => {
+        const desired = this.#twin.planFor(slot, version)
         return desired && planOf(desired)
       },
+      refusalOf: (plan, { manifest }) => findRefusal(configurationsOf(plan), { manifest, threads: config.threads }),
       onEvent: (event) => this.#outbox.sendEvent(event),
+      onCommitted: () => this.#sayBirthAgain(),
     })
   }
 
@@ -197,7 +212,9 @@ class Agent {
         await Promise.race([aborted, Promise.all([...work, aborted])])
       } finally {
         stopping.abort()
-        await Promise.all([...this.#parts.values()].map(({ supervisor }) => supervisor.stop()))
+        await Promise.all(
+          [...this.#parts.values()].flatMap(({ updates, supervisor }) => [updates.stop(), supervisor.stop()]),
+        )
         await Promise.allSettled(work)
         linkStopping.abort()
         await link
@@ -205,6 +222,7 @@ class Agent {
       }
     } finally {
       await this.#plug?.close()
+      this.#updates.close()
       this.#ledger.save()
       this.#idle?.save()
       this.#spool.close()
@@ -246,14 +264,16 @@ class Agent {
       onError: (error) => this.#log.error({ reason: error.message }, 'idle power'),
     })
     for (const slotConfig of this.#config.slots) this.#parts.set(slotConfig.slot, await this.#openSlot(slotConfig))
-    for (const { supervisor } of this.#parts.values()) supervisor.start()
+    for (const { supervisor, updates } of this.#parts.values()) {
+      supervisor.start()
+      updates.start()
+    }
   }
 
   async #openSlot(config: SlotConfig): Promise<SlotParts> {
     const { threads, controllerUrl, device, qualityEveryFrames } = this.#config
-    const familyDir = resolve(config.familyDir ?? this.#config.familyDir)
-    const { familyKey } = this.#config
-    const family = await openFamily(familyDir, familyKey === undefined ? undefined : requireSignature(familyKey))
+    const opened = await this.#updates.open(config)
+    const { family, folder: familyDir } = opened.running
     const { manifest } = family
     const { openSource, openSink, backend } = this.#around
     const stream = await openSource(config.source)
@@ -265,15 +285,20 @@ class Agent {
       threads,
       wear: this.#config.wear,
       frameDeadlineMs: Math.max(MIN_FRAME_DEADLINE_MS, (HUNG_AFTER_INTERVALS * 1000) / config.source.frameRate),
-      onDeath: (reason) => onEvent({ kind: 'worker-died', slot: config.slot, message: reason.slice(0, 1000) }),
+      onDeath: (reason) => {
+        onEvent({ kind: 'worker-died', slot: config.slot, message: reason.slice(0, 1000) })
+        this.#parts.get(config.slot)?.updates.noteDeath(reason)
+      },
     })
-    const desired = this.#twin.state.slots.find(({ slot }) => slot === config.slot)
+    // A variant that gives wrong answers is found when it is opened: until then the default runs.
+    const standard = (of: Family): Plan =>
+      defaultPlan(of.manifest, stream, { frameRate: config.source.frameRate, backend, threads })
+    const desired = this.#twin.planFor(config.slot, family.manifestDigest)
     const refusal = desired && findRefusal(configurationsOf(desired), { manifest, backend, threads })
     const slot = new Slot({
       config,
       manifest,
-      // A variant that gives wrong answers is found when it is opened: until then the default runs.
-      plan: defaultPlan(manifest, stream, { frameRate: config.source.frameRate, backend, threads }),
+      plan: standard(family),
       stream,
       reopen: () => openSource(config.source),
       sink: await openSink(config.sink, {
@@ -292,10 +317,30 @@ class Agent {
       qualityEveryFrames,
       clock: this.#around.clock,
       onEvent,
+      onFrame: (frame) => this.#parts.get(config.slot)?.updates.note(frame),
     })
+    const updates = this.#updates.manage({ ...opened, slot, supervisor, defaultPlan: standard })
     if (refusal !== undefined) slot.refuse(refusal)
-    else if (desired !== undefined) slot.follow(planOf(desired))
-    return { slot, family, supervisor }
+    else if (desired !== undefined) updates.follow(planOf(desired))
+    return { slot, supervisor, updates }
+  }
+
+  /** Of the version that a slot runs now. */
+  #planFor(slot: SlotId): Plan | undefined {
+    const version = this.#parts.get(slot)?.updates.family.manifestDigest
+    const desired = version && this.#twin.planFor(slot, version)
+    return desired && planOf(desired)
+  }
+
+  /** A slot runs another version, for good. */
+  #sayBirthAgain(): void {
+    if (this.#birth === undefined) return
+    const slots = this.#birth.slots.map((said) => {
+      const family = this.#parts.get(said.slot)?.updates.family
+      return family === undefined ? said : { ...said, manifestDigest: family.manifestDigest }
+    })
+    this.#birth = { ...this.#birth, slots }
+    if (this.#link.isConnected) void this.#introduce().catch((error: unknown) => this.#logLost(error))
   }
 
   /** Birth can be written once every worker has measured how fast it is. */
@@ -322,7 +367,7 @@ class Agent {
         why,
         reason: reason.slice(0, 300),
       })),
-      slots: [...this.#parts.values()].map(({ slot, family }, i) => ({
+      slots: [...this.#parts.values()].map(({ slot, updates: { family } }, i) => ({
         slot: slot.config.slot,
         family: family.manifest.family,
         manifestDigest: family.manifestDigest,
@@ -357,13 +402,20 @@ class Agent {
     const asleep = this.#around.sleepReason?.()
     if (asleep !== undefined) return { state: 'sleeping', reason: asleep.slice(0, 500) }
     const slots = this.#reported().slots.filter(({ phase }) => phase === 'failed' || phase === 'starting')
-    if (slots.length === 0) return { state: 'ready' }
+    const onTrial = [...this.#parts].filter(([, { updates }]) => updates.isOnTrial).map(([id]) => id)
+    if (slots.length === 0)
+      return onTrial.length === 0
+        ? { state: 'ready' }
+        : { state: 'trial', reason: `another version is on trial: ${onTrial.join(', ')}` }
     const reason = slots.map(({ slot, phase, reason: why }) => `${slot}: ${phase}${why ? `, ${why}` : ''}`).join('; ')
     return { state: 'degraded', reason: reason.slice(0, 500) }
   }
 
   #reported(): Reported {
-    return { gen: this.#twin.state.gen, slots: [...this.#parts.values()].map(({ slot }) => slot.reported()) }
+    return {
+      gen: this.#twin.state.gen,
+      slots: [...this.#parts.values()].map(({ slot, updates }) => ({ ...slot.reported(), ...updates.reported() })),
+    }
   }
 
   async #tick(signal: AbortSignal): Promise<void> {
@@ -376,7 +428,7 @@ class Agent {
         meteredMs = nowMs
         this.#sample()
         this.#brake(nowMs)
-        const slots = new Map([...this.#parts].map(([id, { slot }]) => [id, slot]))
+        const slots = new Map([...this.#parts].map(([id, { updates }]) => [id, updates]))
         this.#steering.step(this.#link.isConnected, slots)
         void this.#clockWatch.refresh()
         this.#show()
@@ -434,8 +486,15 @@ class Agent {
     const slots = new Map([...this.#parts.keys()].map((id) => [id, meter.slot(id)]))
     for (const [id, reading] of this.#powerWatch.read(nowMs, meter.mark().joules, slots) ?? [])
       this.#parts.get(id)?.slot.recordPower(reading)
+    for (const [id, { updates }] of this.#parts) updates.tick(meter.slot(id).joules)
     const { txBytes, rxBytes } = this.#link.traffic
-    this.#ledger.note({ txBytes: txBytes + this.#uplinkBytes, rxBytes, selfJoules: meter.selfJoules })
+    const fetched = this.#updates.traffic
+    this.#ledger.note({
+      txBytes: txBytes + this.#uplinkBytes + fetched.txBytes,
+      rxBytes: rxBytes + fetched.rxBytes,
+      selfJoules: meter.selfJoules,
+      fetchBytes: fetched.txBytes + fetched.rxBytes,
+    })
   }
 
   #telemetry(): Telemetry {
@@ -447,6 +506,7 @@ class Agent {
     const ledger = this.#ledger.view()
     const { monthlyBytes } = this.#config
     const { amendMachine = (state) => state } = this.#around
+    const flashBytes = this.#around.readFlashBytes?.()
     return {
       energy: meter.telemetry(),
       ...(this.#machine?.state === undefined ? {} : { machine: amendMachine(this.#machine.state) }),
@@ -466,6 +526,7 @@ class Agent {
         txBytes: ledger.txBytes,
         rxBytes: ledger.rxBytes,
         monthBytes: ledger.monthBytes,
+        monthFetchBytes: ledger.monthFetchBytes,
         ...(monthlyBytes === undefined ? {} : { capBytes: monthlyBytes }),
       },
       self: {
@@ -476,12 +537,13 @@ class Agent {
         spoolBytes: this.#spool.bytes,
         spoolDropped: this.#spool.dropped,
         workerRestarts: parts.reduce((sum, [, { supervisor }]) => sum + supervisor.restarts, 0),
+        ...(flashBytes === undefined ? {} : { flashBytes }),
       },
     }
   }
 
   #refusalOf(slot: SlotId, ladder: readonly Rung[]): string | undefined {
-    const family = this.#parts.get(slot)?.family
+    const family = this.#parts.get(slot)?.updates.family
     if (family === undefined) return 'this device has no such slot'
     const { manifest } = family
     const { backend } = this.#around
@@ -489,14 +551,22 @@ class Agent {
   }
 
   #receiveDesired(desired: Desired): void {
-    const refusalOf = ({ slot, ladder }: DesiredSlot): string | undefined => this.#refusalOf(slot, ladder)
     if (desired.gen < this.#twin.state.gen) return
-    const isNewer = this.#twin.supersede(desired, (slot) => refusalOf(slot) === undefined)
-    for (const wanted of desired.slots) {
+    // A plan that names no version is for the one that is committed here.
+    const named = { ...desired, slots: desired.slots.map((wanted) => this.#nameVersion(wanted)) }
+    const refusalOf = (wanted: DesiredSlot): string | undefined => this.#refusalOfDesired(wanted)
+    const isNewer = this.#twin.supersede(
+      named,
+      (wanted) => refusalOf(wanted) === undefined,
+      (held) => this.#isCounted(held),
+    )
+    for (const wanted of named.slots) {
       const refusal = refusalOf(wanted)
-      const slot = this.#parts.get(wanted.slot)?.slot
-      if (refusal !== undefined) slot?.refuse(refusal)
-      else if (isNewer) slot?.follow(planOf(wanted))
+      const { slot, updates } = this.#parts.get(wanted.slot) ?? {}
+      const isOwn = wanted.family?.manifestDigest === updates?.family.manifestDigest
+      if (refusal !== undefined && isOwn) slot?.refuse(refusal)
+      // The limits are for whatever runs, also while it is not yet what is wanted.
+      else if (isNewer) updates?.refresh()
       if (refusal !== undefined && isNewer)
         this.#outbox.sendEvent({
           kind: 'desired-refused',
@@ -504,6 +574,27 @@ class Agent {
           message: `Cannot run generation ${desired.gen}: ${refusal}`.slice(0, 1000),
         })
     }
+    for (const { slot, family } of desired.slots) this.#parts.get(slot)?.updates.order(family)
+  }
+
+  #nameVersion(wanted: DesiredSlot): DesiredSlot {
+    const running = this.#parts.get(wanted.slot)?.updates.state.running
+    if (wanted.family !== undefined || running === undefined) return wanted
+    return { ...wanted, family: { manifestDigest: running } }
+  }
+
+  /** Ladders of a version that is not here are looked at when it is. */
+  #refusalOfDesired({ slot, family, ladder }: DesiredSlot): string | undefined {
+    const updates = this.#parts.get(slot)?.updates
+    if (updates === undefined || family?.manifestDigest === updates.family.manifestDigest)
+      return this.#refusalOf(slot, ladder)
+    return undefined
+  }
+
+  /** Plans of versions that are neither here nor on their way are let go. */
+  #isCounted({ slot, family }: DesiredSlot): boolean {
+    const updates = this.#parts.get(slot)?.updates
+    return family === undefined || updates === undefined || updates.pinned().includes(family.manifestDigest)
   }
 
   async #obey(command: Command): Promise<Ack> {
@@ -529,6 +620,12 @@ class Agent {
       case 'roll-back':
       case 'pause':
       case 'resume':
+        return (
+          this.#parts.get(command.slot)?.updates.obey(command.kind) ?? {
+            result: 'rejected',
+            reason: `no slot "${command.slot}"`,
+          }
+        )
       case 'profile':
         return { result: 'rejected', reason: `this agent does not ${command.kind}` }
     }

@@ -36,6 +36,8 @@ export interface AgentSurroundings {
   readonly readOwnCpuSeconds: () => number
   readonly readDeviceCpuSeconds: () => number
   readonly readRssBytes: () => number
+  /** What this process wrote to disks since it began; absent, or undefined: not known. */
+  readonly readFlashBytes?: () => number | undefined
   readonly runCommand: CommandRunner
   /** Since the machine was started. */
   readonly readUptimeMs: () => number

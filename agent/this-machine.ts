@@ -1,6 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { systemClock } from '@espalier/shared/clock'
-import { readBoard, readDeviceCpuSeconds, readOwnCpuSeconds, readRssBytes } from './meter/read-machine.ts'
+import {
+  readBoard,
+  readDeviceCpuSeconds,
+  readFlashBytes,
+  readOwnCpuSeconds,
+  readRssBytes,
+} from './meter/read-machine.ts'
 import { runCommand } from './sensors/run-command.ts'
 import { systemFiles } from './sensors/system-files.ts'
 import { openSink } from './sink/open-sink.ts'
@@ -21,6 +27,7 @@ export const thisMachine: AgentSurroundings = {
   readOwnCpuSeconds,
   readDeviceCpuSeconds,
   readRssBytes,
+  readFlashBytes,
   runCommand,
   readUptimeMs,
   openSource,

@@ -36,9 +36,16 @@ export interface Factors {
   readonly latency: number
 }
 
+/** Of one frame. */
+export interface Expectation {
+  readonly bits: number
+  readonly latencyMs: number | undefined
+  readonly joules: number | undefined
+}
+
 /** Remembers what one slot sent lately, and asks the brake before each frame. */
 export class Governor {
-  readonly #rateModel: RateModel
+  #rateModel: RateModel
   #plan: Plan
   #state: BrakeState
   #sent: SentFrame[] = []
@@ -63,8 +70,13 @@ export class Governor {
     return this.#state.rung > 0 || this.#state.alpha255 !== this.#plan.ladder[0]!.configuration.alpha255
   }
 
-  /** Follow another plan from the next frame on. What was sent under the last one still counts against the lease. */
-  follow(plan: Plan, nowMs: number): void {
+  /**
+   * Follow another plan from the next frame on. What was sent under the last one still counts against the lease.
+   *
+   * @param rateModel Of another version of the family; absent: as before.
+   */
+  follow(plan: Plan, nowMs: number, rateModel: RateModel = this.#rateModel): void {
+    this.#rateModel = rateModel
     this.#plan = plan
     this.#expectedBps = this.#expectationOf(plan)
     this.#outcomes = []
@@ -88,6 +100,17 @@ export class Governor {
   /** @param durationMs Up to `atMs`; `powerW` is the mean over it. */
   recordPower(reading: Omit<PowerReading, 'expectedW'>): void {
     this.#power.push({ ...reading, expectedW: this.#plan.ladder[this.#state.rung]!.powerW })
+  }
+
+  /** What a frame of a configuration should take: bits by the family's card, time and energy by the plan where it says. */
+  expectationOf(configuration: Configuration): Expectation {
+    const { frameRate } = configuration
+    const rung = this.#plan.ladder.find((each) => isSameGraph(each.configuration, configuration))
+    return {
+      bits: this.#rateModel.expectedBps(configuration, []) / frameRate,
+      latencyMs: this.#expectedLatencyMs(configuration),
+      joules: rung === undefined || rung.powerW === 0 ? undefined : rung.powerW / frameRate,
+    }
   }
 
   factors(nowMs: number): Factors {

@@ -12,10 +12,12 @@ const monthSchema = z.object({
   txBytes: z.number().min(0),
   rxBytes: z.number().min(0),
   selfJoules: z.number().min(0),
+  /** Of both ways' bytes, what fetching versions of families took. */
+  fetchBytes: z.number().min(0).default(0),
 })
 type Month = z.infer<typeof monthSchema>
 
-const NO_MONTH: Month = { version: 1, month: '', txBytes: 0, rxBytes: 0, selfJoules: 0 }
+const NO_MONTH: Month = { version: 1, month: '', txBytes: 0, rxBytes: 0, selfJoules: 0, fetchBytes: 0 }
 
 /** A kill loses at most this much of the ledger, and flash is written 100 times a day. */
 const SAVE_EVERY_MS = 15 * 60_000
@@ -25,12 +27,17 @@ export interface OwnCost {
   readonly txBytes: number
   readonly rxBytes: number
   readonly selfJoules: number
+  /** Of `txBytes` and `rxBytes`, what fetching versions of families took; absent: nothing. */
+  readonly fetchBytes?: number
 }
+
+const NOTHING: Required<OwnCost> = { txBytes: 0, rxBytes: 0, selfJoules: 0, fetchBytes: 0 }
 
 export interface LedgerView extends OwnCost {
   /** Sent and received in this calendar month, over all starts. */
   readonly monthBytes: number
   readonly monthJoules: number
+  readonly monthFetchBytes: number
 }
 
 export interface LedgerOptions {
@@ -50,8 +57,8 @@ export class Ledger {
   /** Of the month before this start. */
   #base: Month
   /** Of this start, what was booked to earlier months. */
-  #offset: OwnCost = { txBytes: 0, rxBytes: 0, selfJoules: 0 }
-  #now: OwnCost = { txBytes: 0, rxBytes: 0, selfJoules: 0 }
+  #offset: Required<OwnCost> = NOTHING
+  #now: Required<OwnCost> = NOTHING
   #savedMs: number
 
   constructor(options: LedgerOptions) {
@@ -66,16 +73,16 @@ export class Ledger {
     const month = this.#month()
     if (month !== this.#base.month && this.#base.month !== '') {
       this.#offset = this.#now
-      this.#base = { ...this.#base, txBytes: 0, rxBytes: 0, selfJoules: 0 }
+      this.#base = { ...this.#base, ...NOTHING }
     }
     this.#base = { ...this.#base, month }
-    this.#now = cost
+    this.#now = { ...NOTHING, ...cost }
     if (this.#options.monotonicMs() - this.#savedMs >= SAVE_EVERY_MS) this.save()
   }
 
   view(): LedgerView {
-    const { txBytes, rxBytes, selfJoules } = this.#sum()
-    return { ...this.#now, monthBytes: txBytes + rxBytes, monthJoules: selfJoules }
+    const { txBytes, rxBytes, selfJoules, fetchBytes } = this.#sum()
+    return { ...this.#now, monthBytes: txBytes + rxBytes, monthJoules: selfJoules, monthFetchBytes: fetchBytes }
   }
 
   /** Write the month down, e.g. before the end. */
@@ -90,13 +97,14 @@ export class Ledger {
   }
 
   #sum(): Month {
-    const { version, month, txBytes, rxBytes, selfJoules } = this.#base
+    const { version, month, txBytes, rxBytes, selfJoules, fetchBytes } = this.#base
     return {
       version,
       month,
       txBytes: txBytes + this.#now.txBytes - this.#offset.txBytes,
       rxBytes: rxBytes + this.#now.rxBytes - this.#offset.rxBytes,
       selfJoules: selfJoules + this.#now.selfJoules - this.#offset.selfJoules,
+      fetchBytes: fetchBytes + this.#now.fetchBytes - this.#offset.fetchBytes,
     }
   }
 

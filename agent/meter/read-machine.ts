@@ -33,3 +33,12 @@ export function readOwnCpuSeconds(): number {
 export function readRssBytes(): number {
   return process.memoryUsage.rss()
 }
+
+/** Bytes that this process had written to storage, as Linux counts them; undefined elsewhere. @see man 5 proc_pid_io */
+export function readFlashBytes(): number | undefined {
+  try {
+    return Number(/^write_bytes: (\d+)$/m.exec(readFileSync('/proc/self/io', 'utf8'))?.[1] ?? undefined) || 0
+  } catch {
+    return undefined
+  }
+}

@@ -8,7 +8,7 @@ import { BackOff } from '../back-off.ts'
 import type { SlotConfig } from '../config.ts'
 import { bitsOf } from '../frame-result.ts'
 import type { PowerReading } from '../governor/brake.ts'
-import { type Factors, Governor, type Plan } from '../governor/governor.ts'
+import { type Expectation, type Factors, Governor, type Plan } from '../governor/governor.ts'
 import { rateModelOf } from '../governor/rate-model.ts'
 import { FrameQueue } from '../queue/frame-queue.ts'
 import { SlotRecorder } from '../recorder/slot-recorder.ts'
@@ -38,9 +38,27 @@ export interface SlotOptions {
   readonly qualityEveryFrames: number
   readonly clock: Clock
   readonly onEvent: (event: DeviceEvent) => void
+  /** Told of each frame that was done, and what was expected of it. */
+  readonly onFrame?: (frame: DoneFrame) => void
 }
 
-const variantsOf = ({ ladder }: Plan): string[] => [
+export interface DoneFrame {
+  readonly configuration: Configuration
+  readonly bits: number
+  readonly latencyMs: number
+  readonly expected: Expectation
+}
+
+/** Another version of the family, or another worker, for the frames from a moment on. */
+export interface Succession {
+  /** Called between two frames. @throws {TransportError} If it cannot be done now; all stays as it is. */
+  readonly handOver: () => void
+  readonly manifest: Manifest
+  /** Its variants are open in the worker that takes over. */
+  readonly plan: Plan
+}
+
+export const variantsOf = ({ ladder }: Plan): string[] => [
   ...new Set(ladder.map(({ configuration }) => configuration.variant)),
 ]
 
@@ -60,6 +78,12 @@ export class Slot {
   #failure: string | undefined
   #lastKeyStream: Uint8Array | undefined
   readonly #keyFrames: KeyFrameRule
+  /** From the arrival of a frame at the worker until the worker is free again. */
+  #isBusy = false
+  #succession: (Succession & { readonly onDone: (error?: unknown) => void }) | undefined
+  /** Undefined: no frames are wanted. */
+  #playing: AbortController | undefined = new AbortController()
+  #onResume: () => void = () => undefined
 
   constructor(options: SlotOptions) {
     this.#options = options
@@ -97,6 +121,35 @@ export class Slot {
     // While another plan's variants are being opened, what the worker will have open is not known yet.
     if (isOpen && this.#next === undefined) this.#take(plan)
     else this.#next = plan
+  }
+
+  get isPaused(): boolean {
+    return this.#playing === undefined
+  }
+
+  /** Close the source, and open it again: no frame is seen, dropped or counted in between. */
+  setPaused(isPaused: boolean): void {
+    if (isPaused === this.isPaused) return
+    if (isPaused) {
+      this.#playing?.abort()
+      this.#playing = undefined
+    } else {
+      this.#playing = new AbortController()
+      this.#onResume()
+    }
+  }
+
+  /**
+   * Between two frames, let another worker have them, with the plan and the manifest of the version that it runs.
+   *
+   * @throws As `succession.handOver`.
+   */
+  succeed(succession: Succession): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#succession?.onDone(new TransportError('Cannot hand over: another is next', { retryable: true }))
+      this.#succession = { ...succession, onDone: (error) => (error === undefined ? resolve() : reject(error)) }
+      if (!this.#isBusy) this.#handOver()
+    })
   }
 
   /** How what was measured differs from what the plan expects. */
@@ -143,6 +196,28 @@ export class Slot {
     await this.#options.sink.close()
   }
 
+  #handOver(): void {
+    const succession = this.#succession
+    if (succession === undefined) return
+    this.#succession = undefined
+    const { handOver, manifest, plan, onDone } = succession
+    try {
+      handOver()
+    } catch (error) {
+      onDone(error)
+      return
+    }
+    this.#next = undefined
+    this.#refusal = undefined
+    this.#failure = undefined
+    this.#opened = variantsOf(plan)
+    this.#followed = plan
+    this.#governor.follow(plan, this.#options.clock.monotonicMs(), rateModelOf(manifest))
+    // Whoever takes over knows nothing of the frames before.
+    this.#keyFrames.request()
+    onDone()
+  }
+
   #phase(): { phase: Reported['slots'][number]['phase']; reason?: string | undefined } {
     if (this.#refusal !== undefined) return { phase: 'refused', reason: this.#refusal }
     if (this.#failure !== undefined) return { phase: 'failed', reason: this.#failure }
@@ -161,19 +236,32 @@ export class Slot {
     const backOff = new BackOff(FIRST_REOPEN_MS, MAX_REOPEN_MS)
     let stream: PictureStream | undefined = this.#options.stream
     while (!signal.aborted) {
+      const playing = await this.#untilWanted(signal)
       try {
         stream ??= await this.#options.reopen()
-        await this.#play(stream, signal, () => backOff.reset())
-        return
+        await this.#play(stream, AbortSignal.any([signal, playing]), () => backOff.reset())
+        if (!playing.aborted) return
       } catch (error) {
         if (signal.aborted) return
-        this.#event('source-failed', describeError(error))
+        if (!playing.aborted) this.#event('source-failed', describeError(error))
       } finally {
         await stream?.close()
         stream = undefined
       }
-      await delay(backOff.next(), undefined, { signal })
+      if (!playing.aborted) await delay(backOff.next(), undefined, { signal })
     }
+  }
+
+  /** @returns Aborts when frames are no longer wanted. @throws `signal.reason` when aborted. */
+  async #untilWanted(signal: AbortSignal): Promise<AbortSignal> {
+    while (this.#playing === undefined) {
+      signal.throwIfAborted()
+      await new Promise<void>((resolve) => {
+        this.#onResume = resolve
+        signal.addEventListener('abort', () => resolve(), { once: true })
+      })
+    }
+    return this.#playing.signal
   }
 
   async #play(stream: PictureStream, signal: AbortSignal, onFrame: () => void): Promise<void> {
@@ -189,22 +277,34 @@ export class Slot {
 
   /** Queue to sink. */
   async #pump(signal: AbortSignal): Promise<void> {
-    const { supervisor, qualityEveryFrames, clock } = this.#options
+    const { supervisor } = this.#options
     while (!signal.aborted) {
       await supervisor.ready(signal)
       const frame = await this.#queue.take(signal)
-      // Before anything was sent there is nothing to keep running, and the default knows no lease.
-      do {
-        await this.#adopt()
-      } while (this.#next !== undefined && this.#recorder.frames === 0)
-      const configuration = this.#governor.decide(clock.monotonicMs())
-      const measureQuality = this.#recorder.frames % qualityEveryFrames === qualityEveryFrames - 1
-      const job = await this.#process(frame, configuration, measureQuality)
-      if (job === undefined) continue
-      await this.#deliver(frame, configuration, job)
-      const quality = await job.quality
-      if (quality !== undefined) this.#recorder.recordQuality(quality)
+      this.#isBusy = true
+      try {
+        await this.#work(frame)
+      } finally {
+        this.#isBusy = false
+        this.#handOver()
+      }
     }
+  }
+
+  /** One frame; the worker is free again afterwards. */
+  async #work(frame: SourceFrame): Promise<void> {
+    const { qualityEveryFrames, clock } = this.#options
+    // Before anything was sent there is nothing to keep running, and the default knows no lease.
+    do {
+      await this.#adopt()
+    } while (this.#next !== undefined && this.#recorder.frames === 0)
+    const configuration = this.#governor.decide(clock.monotonicMs())
+    const measureQuality = this.#recorder.frames % qualityEveryFrames === qualityEveryFrames - 1
+    const job = await this.#process(frame, configuration, measureQuality)
+    if (job === undefined) return
+    await this.#deliver(frame, configuration, job)
+    const quality = await job.quality
+    if (quality !== undefined) this.#recorder.recordQuality(quality)
   }
 
   /**
@@ -280,6 +380,7 @@ export class Slot {
     const isMissed = this.#recorder.recordFrame({ configuration, bits, latencyMs, isSent })
     this.#governor.recordSent({ atMs, bits, configuration, latencyMs })
     this.#governor.recordOutcome({ atMs, isMissed })
+    this.#options.onFrame?.({ configuration, bits, latencyMs, expected: this.#governor.expectationOf(configuration) })
   }
 
   #drop(count: number): void {

@@ -1,8 +1,10 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 /** The calls that can fail or be cut short by a power loss; tests hand in failing ones. */
 export interface FileCalls {
+  makeFolder(path: string): void
+  read(path: string): Uint8Array
   open(path: string, flags: string): number
   write(fd: number, data: Uint8Array): number
   sync(fd: number): void
@@ -11,6 +13,8 @@ export interface FileCalls {
 }
 
 export const fileCalls: FileCalls = {
+  makeFolder: (path) => void mkdirSync(path, { recursive: true }),
+  read: (path) => readFileSync(path),
   open: openSync,
   write: writeSync,
   sync: fsyncSync,
@@ -33,7 +37,7 @@ function withOpen(calls: FileCalls, path: string, flags: string, use: (fd: numbe
  */
 export function writeAtomically(path: string, data: Uint8Array, calls: FileCalls = fileCalls): void {
   const aside = `${path}.new`
-  mkdirSync(dirname(path), { recursive: true })
+  calls.makeFolder(dirname(path))
   withOpen(calls, aside, 'w', (fd) => {
     for (let written = 0; written < data.byteLength; ) written += calls.write(fd, data.subarray(written))
     calls.sync(fd)

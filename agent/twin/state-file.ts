@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { describeError, StoreError } from '@espalier/shared/errors'
 import type { z } from 'zod'
 import { type FileCalls, fileCalls, writeAtomically } from './atomic-file.ts'
@@ -24,7 +23,7 @@ export class StateFile<State> {
    */
   load(onDamage: (error: StoreError) => void): State | undefined {
     try {
-      return this.#schema.parse(JSON.parse(readFileSync(this.#path, 'utf8')))
+      return this.#schema.parse(JSON.parse(new TextDecoder().decode(this.#calls.read(this.#path))))
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code !== 'ENOENT')
         onDamage(

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { StoreError } from '@espalier/shared/errors'
+import type { Digest, SlotId } from '@espalier/shared/ids'
 import { type Desired, desiredSchema } from '@espalier/shared/messages/controller'
 import { z } from 'zod'
 import type { FileCalls } from './atomic-file.ts'
@@ -13,12 +14,19 @@ const twinSchema = z.object({
   bd: z.int().min(0),
   gen: z.int().min(0),
   telemetryIntervalS: desiredSchema.shape.telemetryIntervalS,
-  /** The last desired state of each slot that this device could run. */
+  /**
+   * The last desired state of each slot, and of each version of its family that still counts, that this device could
+   * run; the newest of a slot last.
+   */
   slots: desiredSchema.shape.slots,
 })
 export type TwinState = z.infer<typeof twinSchema>
 
 const EMPTY: TwinState = { version: 1, bd: 0, gen: 0, telemetryIntervalS: 1, slots: [] }
+
+/** One that names no version was for whichever ran, and is superseded by any. */
+const isSamePlan = (held: DesiredSlot, newer: DesiredSlot): boolean =>
+  held.slot === newer.slot && (held.family === undefined || held.family.manifestDigest === newer.family?.manifestDigest)
 
 /**
  * What the controller wants, as last heard and runnable, kept on disk: a device that starts without a controller
@@ -50,12 +58,17 @@ export class Twin {
    * Take a desired state if it is newer than the one held; a slot that this device cannot run keeps what it had.
    *
    * @param isRunnable Decides for each slot of `desired`.
+   * @param isKept Of what is held: whether its version of the family still counts.
    * @returns Whether it was newer.
    */
-  supersede(desired: Desired, isRunnable: (slot: DesiredSlot) => boolean): boolean {
+  supersede(
+    desired: Desired,
+    isRunnable: (slot: DesiredSlot) => boolean,
+    isKept: (slot: DesiredSlot) => boolean = () => true,
+  ): boolean {
     if (desired.gen <= this.#state.gen) return false
     const runnable = desired.slots.filter(isRunnable)
-    const kept = this.#state.slots.filter(({ slot }) => runnable.every((other) => other.slot !== slot))
+    const kept = this.#state.slots.filter((held) => isKept(held) && runnable.every((other) => !isSamePlan(held, other)))
     this.#save({
       ...this.#state,
       gen: desired.gen,
@@ -63,6 +76,19 @@ export class Twin {
       slots: [...kept, ...runnable],
     })
     return true
+  }
+
+  /**
+   * What is wanted of a slot while it runs a version.
+   *
+   * @returns The ladder for that version, or one that names none, and the limits that came last, for whichever.
+   */
+  planFor(slot: SlotId, version: Digest): DesiredSlot | undefined {
+    const plans = this.#state.slots.filter((held) => held.slot === slot)
+    const own = plans.find(({ family }) => family?.manifestDigest === version)
+    const found = own ?? plans.find(({ family }) => family === undefined)
+    const { lease, prices } = plans.at(-1) ?? {}
+    return found && lease && prices && { ...found, lease, prices }
   }
 
   #save(state: TwinState): void {

@@ -13,6 +13,7 @@ import { benchDashboard } from '../bench/dashboard.ts'
 import { benchForge } from '../bench/forge.ts'
 import { benchOffline } from '../bench/offline.ts'
 import { benchPlanner } from '../bench/planner.ts'
+import { benchPowerCut } from '../bench/power-cut.ts'
 import { benchSim } from '../bench/sim.ts'
 import { DEFAULT_FAMILY_DIR, MODELS_DIR } from '../models.ts'
 import { measureRecovery, VICTIMS } from '../recovery.ts'
@@ -82,6 +83,8 @@ const BENCHES: Readonly<Record<string, Bench>> = {
 
   planner: benchPlanner,
   offline: () => benchOffline(MODELS_DIR, (line) => process.stderr.write(`offline: ${line}\n`)),
+
+  'power-cut': () => benchPowerCut((line) => process.stderr.write(`power-cut: ${line}\n`)),
 
   async recovery() {
     const recoveries = await measureRecovery({

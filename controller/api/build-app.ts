@@ -43,7 +43,7 @@ import type { Tls } from './read-tls.ts'
 import { type AgentPageOptions, addAgentOffer, addAgentPage, isOfAgentPage, MQTT_PATH } from './routes/agent-page.ts'
 import { type AlertRouteOptions, addAlertRoutes } from './routes/alerts.ts'
 import { addAuditRoutes } from './routes/audit.ts'
-import { addFamilyRoutes } from './routes/families.ts'
+import { addFamilyRoutes, FAMILY_FILES } from './routes/families.ts'
 import { addFamilyVersionRoutes, type FamilyVersionRouteOptions } from './routes/family-versions.ts'
 import { addFleetRoutes } from './routes/fleet.ts'
 import { addLiveRoutes } from './routes/live.ts'
@@ -168,6 +168,8 @@ function checkCredentials(request: FastifyRequest, reply: FastifyReply, { passwo
   // Over MQTT, whatever carries it, the broker asks who it is.
   if (request.url === MQTT_PATH) return
   const given = credentialsOf(request)
+  // Any device may fetch any version: they are all signed or none, and which one it runs is no secret among devices.
+  if (FAMILY_FILES.test(request.url) && given !== undefined && passwords.matches(given.name, given.password)) return
   const uplink = /^\/api\/v1\/uplink\/([^/]+)\//.exec(request.url)
   if (uplink === null && isLoopback(host)) return
   if (isOfAgentPage(request.url) && given !== undefined && passwords.matches(given.name, given.password)) return
@@ -181,6 +183,7 @@ function checkCredentials(request: FastifyRequest, reply: FastifyReply, { passwo
 function addRoutes(instance: FastifyInstance, options: AppOptions): void {
   const { store, streams, clock, fleet, families, planner, events } = options
   const api = instance.withTypeProvider<ZodTypeProvider>()
+  addFamilyRoutes(instance, options)
   const closing = new AbortController()
   instance.addHook('preClose', async () => closing.abort())
 

@@ -198,6 +198,8 @@ export const telemetrySchema = z.object({
       /** Both ways in this calendar month (UTC), over all starts; and what it may be, where there is a cap. */
       monthBytes: z.number().min(0),
       capBytes: z.number().min(0).optional(),
+      /** Of `monthBytes`, what fetching versions of families took. */
+      monthFetchBytes: z.number().min(0).optional(),
     })
     .optional(),
   self: z.object({
@@ -210,6 +212,8 @@ export const telemetrySchema = z.object({
     spoolBytes: z.number().min(0),
     spoolDropped: z.int().min(0),
     workerRestarts: z.int().min(0),
+    /** Bytes that the control process had written to storage since its start, as the system counts them. */
+    flashBytes: z.number().min(0).optional(),
   }),
 })
 export type Telemetry = z.infer<typeof telemetrySchema>
