@@ -16,6 +16,7 @@ const COUNTERPARTS: ReadonlyArray<readonly [pattern: RegExp, counterpart: string
   [/^node:timers\/promises$/, './node/timers-promises.ts'],
   [/\/this-machine\.ts$/, './this-page.ts'],
   [/\/resize-picture\.ts$/, './resize-picture.ts'],
+  [/\/decode-picture\.ts$/, './decode-picture.ts'],
   [/^mqtt$/, './node/mqtt.ts'],
   [/\/store\/disk\.ts$/, './page-disk.ts'],
   [/\/(store\/)?http-get\.ts$/, './page-http.ts'],
