@@ -11,6 +11,7 @@ import { benchCodec } from '../bench/codec.ts'
 import { benchForge } from '../bench/forge.ts'
 import { benchOffline } from '../bench/offline.ts'
 import { benchPlanner } from '../bench/planner.ts'
+import { benchRollout } from '../bench/rollout.ts'
 import { benchSim } from '../bench/sim.ts'
 import { DEFAULT_FAMILY_DIR, MODELS_DIR } from '../models.ts'
 import { measureRecovery, VICTIMS } from '../recovery.ts'
@@ -92,6 +93,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     return { checks, details: recoveries }
   },
 
+  rollout: () => benchRollout(DEFAULT_FAMILY_DIR),
   sim: benchSim,
 }
 
