@@ -14,6 +14,7 @@ import { benchForge } from '../bench/forge.ts'
 import { benchOffline } from '../bench/offline.ts'
 import { benchPlanner } from '../bench/planner.ts'
 import { benchPowerCut } from '../bench/power-cut.ts'
+import { benchRollout } from '../bench/rollout.ts'
 import { benchSim } from '../bench/sim.ts'
 import { DEFAULT_FAMILY_DIR, MODELS_DIR } from '../models.ts'
 import { measureRecovery, VICTIMS } from '../recovery.ts'
@@ -102,6 +103,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   },
 
   sim: () => benchSim(DATA_DIR),
+  rollout: () => benchRollout(DEFAULT_FAMILY_DIR),
 }
 
 function describeMachine(): string {
