@@ -15,7 +15,6 @@ await build({
   // Names stay: stack traces are read by people.
   minifyWhitespace: true,
   minifySyntax: true,
-  keepNames: false,
   // Libraries in CommonJS ask for Node's own modules.
   banner: {
     js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
