@@ -8,7 +8,7 @@ import {
   readRssBytes,
 } from './meter/read-machine.ts'
 import { runCommand } from './sensors/run-command.ts'
-import { systemFiles } from './sensors/system-files.ts'
+import { systemFiles } from './sensors/this-system-files.ts'
 import { openSink } from './sink/open-sink.ts'
 import { openSource } from './source/open-source.ts'
 import { WORKER_PATH } from './supervisor/worker-supervisor.ts'

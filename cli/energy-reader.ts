@@ -4,7 +4,7 @@ import { defaultPowerModel } from '@espalier/agent/meter/power-model'
 import { readBoard } from '@espalier/agent/meter/read-machine'
 import { findSensors } from '@espalier/agent/sensors/find-sensors'
 import { runCommand } from '@espalier/agent/sensors/run-command'
-import { systemFiles } from '@espalier/agent/sensors/system-files'
+import { systemFiles } from '@espalier/agent/sensors/this-system-files'
 import type { EnergyReader } from '@espalier/forge/measure/profile'
 import { systemClock } from '@espalier/shared/clock'
 
