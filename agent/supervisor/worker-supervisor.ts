@@ -103,6 +103,11 @@ export class WorkerSupervisor {
     return this.#running?.worker.pid
   }
 
+  /** Memory of the worker that has the frames, in RAM, when it last answered; 0 before. */
+  get rssBytes(): number {
+    return this.#running?.worker.usage.rssBytes ?? 0
+  }
+
   /** Workers that died. */
   get restarts(): number {
     return this.#restarts

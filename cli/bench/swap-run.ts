@@ -48,8 +48,11 @@ export interface SwapRun {
   /** From the command, or the arrival of the next frame where that is later, to the first frame done with it. */
   readonly alphaMs: readonly number[]
   readonly variantMs: readonly number[]
-  /** Of this process, the control process, at each swap. */
+  /** Of each frame, from the moment it was due. */
+  readonly latencyMs: readonly number[]
+  /** Of this process, the control process, and of the worker, at each swap. */
   readonly rssBytes: readonly number[]
+  readonly workerRssBytes: readonly number[]
 }
 
 interface Awaited {
@@ -69,6 +72,7 @@ class Watch {
   #lastIndex = -1
   #lastCrc = 0
   #awaited: Awaited | undefined
+  readonly latencyMs: number[] = []
   readonly counts = { frames: 0, dropped: 0, repeated: 0, outOfOrder: 0, unfollowable: 0 }
 
   constructor(variants: readonly string[], intervalMs: number) {
@@ -87,6 +91,7 @@ class Watch {
     if (result.kind !== 'stream') throw new InvariantError('Cannot follow swaps: found no stream')
     const doneMs = performance.now()
     this.#firstMs ??= arrivedMs
+    this.latencyMs.push(doneMs - arrivedMs)
     this.#order(Math.round((arrivedMs - this.#firstMs) / this.#intervalMs))
     const { variantIndex, alpha255, frameKind, referenceCrc, crc } = readHeader(result.stream)
     if (frameKind === 'inter' && referenceCrc !== this.#lastCrc) this.counts.unfollowable++
@@ -175,7 +180,8 @@ export async function runSwaps(options: SwapRunOptions): Promise<SwapRun> {
   const stopping = new AbortController()
   supervisor.start()
   const running = slot.run(stopping.signal)
-  const [alphaMs, variantMs, rssBytes]: [number[], number[], number[]] = [[], [], []]
+  const [alphaMs, variantMs]: [number[], number[]] = [[], []]
+  const [rssBytes, workerRssBytes]: [number[], number[]] = [[], []]
   let [lost, droppedSteady] = [0, 0]
   try {
     while (watch.counts.frames < options.steadyFrames) await delay(intervalMs)
@@ -196,6 +202,7 @@ export async function runSwaps(options: SwapRunOptions): Promise<SwapRun> {
       if (tookMs === undefined) lost++
       else (variant === before.variant ? alphaMs : variantMs).push(tookMs)
       rssBytes.push(process.memoryUsage.rss())
+      workerRssBytes.push(supervisor.rssBytes)
       onSwap?.(done)
     }
     while (options.untilRenewed === true && supervisor.renewals === 0 && deaths.length === 0) await delay(intervalMs)
@@ -216,6 +223,8 @@ export async function runSwaps(options: SwapRunOptions): Promise<SwapRun> {
     deaths,
     alphaMs,
     variantMs,
+    latencyMs: watch.latencyMs,
     rssBytes,
+    workerRssBytes,
   }
 }

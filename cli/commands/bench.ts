@@ -12,6 +12,7 @@ import { benchForge } from '../bench/forge.ts'
 import { benchOffline } from '../bench/offline.ts'
 import { benchPlanner } from '../bench/planner.ts'
 import { benchSim } from '../bench/sim.ts'
+import { benchSwap } from '../bench/swap.ts'
 import { DEFAULT_FAMILY_DIR, MODELS_DIR } from '../models.ts'
 import { measureRecovery, VICTIMS } from '../recovery.ts'
 import { runDemo } from './demo.ts'
@@ -93,6 +94,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   },
 
   sim: benchSim,
+  swap: () => benchSwap((line) => process.stderr.write(`swap: ${line}\n`)),
 }
 
 function describeMachine(): string {
