@@ -11,6 +11,9 @@ import type { ClockQuality } from '@espalier/shared/messages/envelope'
 import { requireSignature } from '@espalier/shared/signature/manifest-signature'
 import { readHeadroom } from './autonomy/read-headroom.ts'
 import { Steering } from './autonomy/steering.ts'
+import { describeRuntimes } from './backends/describe-runtimes.ts'
+import { DeviceRuntimes } from './backends/device-runtimes.ts'
+import { type Runtimes, speedOf } from './backends/runtime.ts'
 import type { AgentConfig, SlotConfig } from './config.ts'
 import { planOf } from './governor/plan-of.ts'
 import { PowerWatch } from './governor/power-watch.ts'
@@ -37,7 +40,7 @@ import { findRefusal } from './slot/find-refusal.ts'
 import { Slot } from './slot/slot.ts'
 import { openSource } from './source/open-source.ts'
 import { Spool } from './spool/spool.ts'
-import { WORKER_PATH, WorkerSupervisor } from './supervisor/worker-supervisor.ts'
+import { DEFAULT_WEAR_LIMITS, WORKER_PATH, WorkerSupervisor } from './supervisor/worker-supervisor.ts'
 import { countBoot } from './time/boot-counter.ts'
 import { ClockWatch } from './time/clock-watch.ts'
 import { readMachineBoot, readUptimeMs } from './time/time-mark.ts'
@@ -83,7 +86,10 @@ const thisMachine: AgentSurroundings = {
 interface SlotParts {
   readonly slot: Slot
   readonly family: Family
+  readonly familyDir: string
   readonly supervisor: WorkerSupervisor
+  /** Replaced by the command `profile`. */
+  runtimes: Runtimes
 }
 
 const configurationsOf = ({ ladder }: { readonly ladder: readonly Rung[] }) =>
@@ -107,6 +113,7 @@ class Agent {
   readonly #clockWatch: ClockWatch
   readonly #ledger: Ledger
   readonly #steering: Steering
+  readonly #runtimes: DeviceRuntimes
   readonly #powerWatch = new PowerWatch()
   #uplinkBytes = 0
   readonly #parts = new Map<SlotId, SlotParts>()
@@ -142,6 +149,13 @@ class Agent {
       wallMs: clock.wallMs,
       clk,
       onError: ({ message }) => log.error({ reason: message }, 'ledger'),
+    })
+    this.#runtimes = new DeviceRuntimes({
+      config,
+      board: readBoard(config.sensors.root),
+      software: SOFTWARE,
+      workerPath: around.workerPath,
+      log,
     })
     this.#spool = new Spool(join(config.dataDir, 'spool'), config.spoolMaxBytes)
     let isBirthUsed = true
@@ -268,27 +282,35 @@ class Agent {
   }
 
   async #openSlot(config: SlotConfig): Promise<SlotParts> {
-    const { threads, controllerUrl, device, qualityEveryFrames } = this.#config
+    const { controllerUrl, device, qualityEveryFrames } = this.#config
     const familyDir = resolve(config.familyDir ?? this.#config.familyDir)
     const { familyKey } = this.#config
     const family = await openFamily(familyDir, familyKey === undefined ? undefined : requireSignature(familyKey))
     const { manifest } = family
+    const runtimes = await this.#runtimes.find(family, familyDir)
+    const runtime = runtimes.usable[0]!
     const stream = await openSource(config.source)
+    const { maxWorkerBytes } = this.#runtimes
+    const plan = defaultPlan(manifest, stream, { frameRate: config.source.frameRate, runtime, maxWorkerBytes })
     const onEvent = (event: DeviceEvent): void => this.#outbox.sendEvent(event)
     const supervisor = new WorkerSupervisor({
       workerPath: this.#around.workerPath,
       familyDir,
-      threads,
+      backend: runtime.backend,
+      threads: runtime.threads,
+      wear: { ...DEFAULT_WEAR_LIMITS, maxRssBytes: maxWorkerBytes },
+      speedOf: (setup) => speedOf(runtimes, familyDir, setup),
       frameDeadlineMs: Math.max(MIN_FRAME_DEADLINE_MS, (HUNG_AFTER_INTERVALS * 1000) / config.source.frameRate),
       onDeath: (reason) => onEvent({ kind: 'worker-died', slot: config.slot, message: reason.slice(0, 1000) }),
     })
     const desired = this.#twin.state.slots.find(({ slot }) => slot === config.slot)
-    const refusal = desired && findRefusal(configurationsOf(desired), { manifest, threads })
+    const ability = { manifest, runtimes: runtimes.usable, maxWorkerBytes }
+    const refusal = desired && findRefusal(configurationsOf(desired), ability)
     const slot = new Slot({
       config,
       manifest,
       // A variant that gives wrong answers is found when it is opened: until then the default runs.
-      plan: defaultPlan(manifest, stream, { frameRate: config.source.frameRate, threads }),
+      plan,
       stream,
       reopen: () => openSource(config.source),
       sink: await openSink(config.sink, {
@@ -310,7 +332,7 @@ class Agent {
     })
     if (refusal !== undefined) slot.refuse(refusal)
     else if (desired !== undefined) slot.follow(planOf(desired))
-    return { slot, family, supervisor }
+    return { slot, family, familyDir, supervisor, runtimes }
   }
 
   /** Birth can be written once every worker has measured how fast it is. */
@@ -322,7 +344,7 @@ class Agent {
       },
     )
     if (speeds === undefined) return
-    const { device, site, labels, threads } = this.#config
+    const { device, site, labels } = this.#config
     const { deviceClass, ...board } = readBoard(this.#config.sensors.root)
     this.#birth = {
       device,
@@ -335,13 +357,12 @@ class Agent {
       sensorsRefused: this.#refused
         .slice(0, 32)
         .map(({ name, why, reason }) => ({ name: name.slice(0, 80), why, reason: reason.slice(0, 300) })),
-      slots: [...this.#parts.values()].map(({ slot, family }, i) => ({
+      slots: [...this.#parts.values()].map(({ slot, family, supervisor, runtimes }, i) => ({
         slot: slot.config.slot,
         family: family.manifest.family,
         manifestDigest: family.manifestDigest,
         source: { kind: slot.config.source.kind, ...slot.size, frameRate: slot.config.source.frameRate },
-        backends: [{ backend: 'wasm', threads }],
-        macsPerSecond: speeds[i]!.macsPerSecond,
+        ...describeRuntimes(runtimes, { ...supervisor.setup, speed: speeds[i]! }),
         weight: slot.config.weight,
         ...(slot.config.minPsnrDb === undefined ? {} : { minPsnrDb: slot.config.minPsnrDb }),
       })),
@@ -480,9 +501,11 @@ class Agent {
   }
 
   #refusalOf(slot: SlotId, ladder: readonly Rung[]): string | undefined {
-    const family = this.#parts.get(slot)?.family
-    if (family === undefined) return 'this device has no such slot'
-    return findRefusal(configurationsOf({ ladder }), { manifest: family.manifest, threads: this.#config.threads })
+    const parts = this.#parts.get(slot)
+    if (parts === undefined) return 'this device has no such slot'
+    const { manifest } = parts.family
+    const { maxWorkerBytes } = this.#runtimes
+    return findRefusal(configurationsOf({ ladder }), { manifest, runtimes: parts.runtimes.usable, maxWorkerBytes })
   }
 
   #receiveDesired(desired: Desired): void {
@@ -523,12 +546,22 @@ class Agent {
         slot.requestKeyFrame()
         return { result: 'done' }
       }
+      case 'profile':
+        return this.#profile(command.slot)
       case 'roll-back':
       case 'pause':
       case 'resume':
-      case 'profile':
         return { result: 'rejected', reason: `this agent does not ${command.kind}` }
     }
+  }
+
+  /** Beside what runs, so it is the speed that is left; birth says what was found. */
+  async #profile(id: SlotId): Promise<Ack> {
+    const parts = this.#parts.get(id)
+    if (parts === undefined) return { result: 'rejected', reason: `no slot "${id}"` }
+    parts.runtimes = await this.#runtimes.find(parts.family, parts.familyDir, { isAnew: true })
+    await this.#bear(new AbortController().signal)
+    return { result: 'done' }
   }
 
   #logLost(error: unknown): void {

@@ -5,6 +5,7 @@ import { describeError, ModelError, TransportError } from '@espalier/shared/erro
 import type { Manifest } from '@espalier/shared/manifest/manifest'
 import type { DeviceEvent, Reported, Telemetry } from '@espalier/shared/messages/device'
 import { BackOff } from '../back-off.ts'
+import { isSameRuntime, type Runtime } from '../backends/runtime.ts'
 import type { SlotConfig } from '../config.ts'
 import { bitsOf } from '../frame-result.ts'
 import type { PowerReading } from '../governor/brake.ts'
@@ -17,6 +18,7 @@ import { makeDecimator, playFrames } from '../source/frames.ts'
 import type { PictureStream, SourceFrame } from '../source/source.ts'
 import type { WorkerJob, WorkerSupervisor } from '../supervisor/worker-supervisor.ts'
 import { KeyFrameRule } from './key-frame-rule.ts'
+import { RuntimeChange } from './runtime-change.ts'
 
 /** More would only add latency: a slot that is too slow stays too slow. */
 const QUEUE_CAPACITY = 3
@@ -44,6 +46,9 @@ const variantsOf = ({ ladder }: Plan): string[] => [
   ...new Set(ladder.map(({ configuration }) => configuration.variant)),
 ]
 
+/** One for the whole ladder: `findRefusal` refuses a mixed one. */
+const runtimeOf = ({ ladder }: Plan): Runtime => ladder[0]!.configuration
+
 /** One task of the device: takes its source's frames through the queue and the worker to the sink. */
 export class Slot {
   readonly #options: SlotOptions
@@ -60,11 +65,13 @@ export class Slot {
   #failure: string | undefined
   #lastKeyStream: Uint8Array | undefined
   readonly #keyFrames: KeyFrameRule
+  readonly #runtimeChange: RuntimeChange
 
   constructor(options: SlotOptions) {
     this.#options = options
     const { manifest, plan, clock } = options
     this.#keyFrames = new KeyFrameRule(options.config.keyFrameEveryS)
+    this.#runtimeChange = new RuntimeChange(options.supervisor)
     this.#followed = plan
     this.#governor = new Governor(plan, clock.monotonicMs(), rateModelOf(manifest))
   }
@@ -93,7 +100,9 @@ export class Slot {
    */
   follow(plan: Plan): void {
     this.#refusal = undefined
-    const isOpen = variantsOf(plan).every((variant) => this.#opened.includes(variant))
+    const isOpen =
+      isSameRuntime(runtimeOf(plan), this.#options.supervisor.setup) &&
+      variantsOf(plan).every((variant) => this.#opened.includes(variant))
     // While another plan's variants are being opened, what the worker will have open is not known yet.
     if (isOpen && this.#next === undefined) this.#take(plan)
     else this.#next = plan
@@ -113,6 +122,7 @@ export class Slot {
   /** Keep what runs; tell the controller why. */
   refuse(reason: string): void {
     this.#next = undefined
+    this.#runtimeChange.abandon()
     this.#refusal = reason
   }
 
@@ -216,10 +226,16 @@ export class Slot {
     const plan = this.#next
     if (plan === undefined) return
     const wanted = variantsOf(plan)
-    const missing = wanted.find((variant) => !this.#opened.includes(variant))
-    if (missing !== undefined) await this.#openBeside(plan, missing)
+    const isHere = (): boolean => isSameRuntime(runtimeOf(plan), this.#options.supervisor.setup)
+    if (!isHere()) {
+      await this.#tryToOpen(plan, wanted, () => this.#changeRuntime(plan, wanted))
+    } else {
+      this.#runtimeChange.abandon()
+      const missing = wanted.find((variant) => !this.#opened.includes(variant))
+      if (missing !== undefined) await this.#openBeside(plan, missing)
+    }
     // A newer one may have come meanwhile: it is next.
-    if (this.#next !== plan || wanted.some((variant) => !this.#opened.includes(variant))) return
+    if (this.#next !== plan || !isHere() || wanted.some((variant) => !this.#opened.includes(variant))) return
     this.#next = undefined
     this.#take(plan)
   }
@@ -232,12 +248,28 @@ export class Slot {
   async #openBeside(plan: Plan, missing: string): Promise<void> {
     const ahead = this.#opened.filter((variant) => variantsOf(plan).includes(variant))
     const open = [...new Set([...variantsOf(this.#followed), ...ahead, missing])]
-    try {
+    await this.#tryToOpen(plan, open, async () => {
       await this.#options.supervisor.openVariants(open)
-      this.#opened = open
+      return open
+    })
+  }
+
+  /** Before the first frame there is nothing that would be kept waiting. */
+  #changeRuntime(plan: Plan, wanted: readonly string[]): Promise<readonly string[] | undefined> {
+    return this.#runtimeChange.step(runtimeOf(plan), wanted, { isPatient: this.#recorder.frames === 0 })
+  }
+
+  /** @param open Gives the variants that the worker has open now; undefined: as before. */
+  async #tryToOpen(
+    plan: Plan,
+    wanted: readonly string[],
+    open: () => Promise<readonly string[] | undefined>,
+  ): Promise<void> {
+    try {
+      this.#opened = (await open()) ?? this.#opened
     } catch (error) {
       if (error instanceof TransportError) {
-        this.#opened = open
+        this.#opened = wanted
         return
       }
       if (!(error instanceof ModelError)) throw error
