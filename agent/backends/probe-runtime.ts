@@ -3,8 +3,8 @@ import { WorkerProcess } from '../supervisor/worker-process.ts'
 import type { Probe } from './choose-runtimes.ts'
 import type { Runtime } from './runtime.ts'
 
-/** A driver that hangs must not keep the device from its work for long. */
-const START_DEADLINE_MS = 60_000
+/** A driver that hangs, or a GPU that is slower than any processor, must not keep the device from its work for long. */
+const START_DEADLINE_MS = 30_000
 const CHECK_DEADLINE_MS = 30_000
 const MAX_REASON_LENGTH = 300
 
@@ -14,8 +14,11 @@ export interface ProbeOptions {
   readonly variants: readonly string[]
 }
 
-/** Of several lines, the first says what the matter is. */
-const firstLine = (error: unknown): string => describeError(error).split('\n')[0]!.slice(0, MAX_REASON_LENGTH)
+/** Drivers complain of much before the worker says what the matter is. */
+function sentenceOf(error: unknown): string {
+  const lines = describeError(error).split('\n')
+  return lines.findLast((line) => line.startsWith('Cannot '))!.slice(0, MAX_REASON_LENGTH)
+}
 
 /**
  * Try a runtime with a family, in a process that may die of it: time the first variant and ask every variant for its
@@ -30,7 +33,8 @@ export async function probeRuntime(
     workerPath,
     familyDir,
     frameDeadlineMs: CHECK_DEADLINE_MS,
-    startDeadlineMs: START_DEADLINE_MS,
+    // What every device has is waited for as ever.
+    ...(runtime.backend === 'wasm' ? {} : { startDeadlineMs: START_DEADLINE_MS }),
   })
   try {
     const speed = await worker.ready
@@ -38,12 +42,12 @@ export async function probeRuntime(
     for (const variant of variants) {
       await worker.openVariants([variant]).catch((error: unknown) => {
         if (!(error instanceof ModelError)) throw error
-        failures.set(variant, firstLine(error))
+        failures.set(variant, sentenceOf(error))
       })
     }
     return { runtime, speed, failures }
   } catch (error) {
-    return { runtime, reason: firstLine(error) }
+    return { runtime, reason: sentenceOf(error) }
   } finally {
     worker.kill()
     await worker.ended

@@ -49,6 +49,8 @@ export class WorkerProcess {
   #pending: { readonly id: number; onReply(reply: Answer): void; onEnd(error: TransportError): void } | undefined
   #nextId = 1
   #hasEnded = false
+  /** Why this side ended it, where it did. */
+  #verdict: string | undefined
 
   constructor(options: WorkerProcessOptions) {
     const { workerPath, familyDir, backend, threads, speed } = options
@@ -95,7 +97,7 @@ export class WorkerProcess {
       return
     }
     const id = this.#nextId++
-    const deadline = setTimeout(() => this.kill(), this.#frameDeadlineMs)
+    const deadline = this.#startDeadline(this.#frameDeadlineMs)
     const finish = (): void => {
       clearTimeout(deadline)
       this.#pending = undefined
@@ -132,6 +134,13 @@ export class WorkerProcess {
     })
   }
 
+  #startDeadline(limitMs: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#verdict = `no answer for ${limitMs / 1000} s`
+      this.kill()
+    }, limitMs)
+  }
+
   async #watch(child: ChildProcess): Promise<string> {
     let complaint = ''
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -141,7 +150,9 @@ export class WorkerProcess {
       child.once('error', (error) => resolve(error.message))
       // `close` follows `exit` once standard error is read to its end, so the complaint is whole.
       child.once('close', (code, signal) =>
-        resolve([`worker ended with ${signal ?? `code ${code}`}`, complaint.trim()].filter(Boolean).join(': ')),
+        resolve(
+          [`worker ended with ${signal ?? `code ${code}`}`, this.#verdict, complaint.trim()].filter(Boolean).join(': '),
+        ),
       )
     })
     this.#hasEnded = true
@@ -150,7 +161,7 @@ export class WorkerProcess {
   }
 
   #awaitReady(child: ChildProcess, deadlineMs: number): Promise<RuntimeSpeed> {
-    const deadline = setTimeout(() => this.kill(), deadlineMs)
+    const deadline = this.#startDeadline(deadlineMs)
     return new Promise((resolve, reject) => {
       child.on('message', (reply: WorkerReply) => {
         this.#usage = reply.usage

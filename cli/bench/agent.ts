@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { measureAgentLoop } from './agent-loop.ts'
 import { atLeast, atMost, type Check, type Findings } from './checks.ts'
 import { makeTrace, measureTrace } from './energy-traces.ts'
 import { seededRandom } from './seeded-random.ts'
@@ -102,7 +103,9 @@ export async function benchAgent({ clip, familyDir }: { clip: string; familyDir:
   )
   const slow = await watchControlProcess(clip, familyDir, 0.1)
   const fast = await watchControlProcess(clip, familyDir, 100)
+  const loop = await measureAgentLoop()
   const checks: Check[] = [
+    ...loop.checks,
     atLeast('readings a second, of 100 that were asked for', fast.rateHz, 90, 'Hz'),
     atMost('control process, RSS at 100 Hz', fast.rssMB, 80, 'MB'),
     atMost('control process, share of a core at 100 Hz', 100 * fast.cpuShare, 2, '%'),
@@ -114,7 +117,6 @@ export async function benchAgent({ clip, familyDir }: { clip: string; familyDir:
         '%',
       ),
     ),
-    // The inference loop against a bare one: checks of cli/bench/agent-loop.ts come here.
   ]
-  return { checks, details: { control: { slow, fast }, intervals } }
+  return { checks, details: { control: { slow, fast }, intervals, loop: loop.details } }
 }

@@ -21,6 +21,8 @@ export interface SwapRunOptions {
   readonly swaps: number
   /** Frames before the first swap: what this machine drops by itself. */
   readonly steadyFrames: number
+  /** Frames before those, which are not looked at; none unless told. */
+  readonly warmUpFrames?: number
   readonly size: { readonly width: number; readonly height: number }
   readonly frameRate: number
   /** In [0, 1). */
@@ -37,6 +39,8 @@ export interface SwapRun {
   /** Before the first swap, and from then on. */
   readonly droppedSteady: number
   readonly dropped: number
+  /** Of all dropped ones, those that the slot itself does not know of. */
+  readonly unexplained: number
   readonly repeated: number
   readonly outOfOrder: number
   /** Inter frames that name another frame than the one sent before them: a receiver could not decode them. */
@@ -182,10 +186,13 @@ export async function runSwaps(options: SwapRunOptions): Promise<SwapRun> {
   const running = slot.run(stopping.signal)
   const [alphaMs, variantMs]: [number[], number[]] = [[], []]
   const [rssBytes, workerRssBytes]: [number[], number[]] = [[], []]
-  let [lost, droppedSteady] = [0, 0]
+  let [lost, droppedBefore, droppedSteady] = [0, 0, 0]
   try {
-    while (watch.counts.frames < options.steadyFrames) await delay(intervalMs)
-    droppedSteady = watch.counts.dropped
+    const { warmUpFrames = 0, steadyFrames } = options
+    while (watch.counts.frames < warmUpFrames) await delay(intervalMs)
+    droppedBefore = watch.counts.dropped
+    while (watch.counts.frames < warmUpFrames + steadyFrames) await delay(intervalMs)
+    droppedSteady = watch.counts.dropped - droppedBefore
     let variant = variants[0]!
     let alpha255 = 128
     for (let done = 1; done <= swaps; done++) {
@@ -213,11 +220,12 @@ export async function runSwaps(options: SwapRunOptions): Promise<SwapRun> {
     await supervisor.stop()
     await running
   }
-  const dropped = watch.counts.dropped - droppedSteady
+  const dropped = watch.counts.dropped - droppedBefore - droppedSteady
   return {
     ...watch.counts,
     dropped,
     droppedSteady,
+    unexplained: Math.max(0, watch.counts.dropped - slot.telemetry().dropped),
     lost,
     renewals: supervisor.renewals,
     deaths,

@@ -2,22 +2,29 @@ import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { DEFAULT_WEAR_LIMITS } from '@espalier/agent/supervisor/worker-supervisor'
 import { InvariantError } from '@espalier/shared/errors'
+import { DEFAULT_FAMILY_DIR } from '../models.ts'
+import { adapterPage, measureAdapters } from './adapter-table.ts'
 import { atMost, type Findings } from './checks.ts'
 import type { NaiveRequest, NaiveRun } from './naive-swap-process.ts'
-import { seededRandom } from './seeded-random.ts'
-import { runSwaps, type SwapRun } from './swap-run.ts'
+import type { SwapRequest } from './swap-process.ts'
+import type { SwapRun } from './swap-run.ts'
 
 const SWAPS = 1000
 const NAIVE_SWAPS = 200
-const STEADY_FRAMES = 50
+/** What the first second of a worker is like is not the question here. */
+const STEADY = { warmUpFrames: 20, steadyFrames: 50 }
 const FRAME_RATE = 10
-const SIZE = { width: 256, height: 144 }
+const SIZE = { width: 192, height: 112 }
 /** Memory is compared over so many swaps; a process that has just started still grows. */
 const MEMORY_WINDOW = 100
 /** Processes that do nothing but compute, on a machine that is to be too busy. */
 const RIVALS = 4
-const LOADED = { swaps: 60, steadyFrames: 100 }
-const NAIVE_PROCESS = fileURLToPath(new URL('./naive-swap-process.js', import.meta.url))
+const LOADED = { swaps: 60, steadyFrames: 100, warmUpFrames: 20 }
+/**
+ * Without a bound V8 doubles the room for young objects whenever it likes, 16 MB at a time, in a process of 100 MB.
+ */
+const NODE_FLAGS = ['--max-semi-space-size=2']
+const PROCESSES = { naive: './naive-swap-process.js', slot: './swap-process.js' }
 
 function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b)
@@ -37,24 +44,27 @@ function growthPct(bytes: readonly number[]): number {
   return 100 * (quantile(bytes.slice(-MEMORY_WINDOW), 0.5) / early - 1)
 }
 
-async function runNaively(request: NaiveRequest): Promise<NaiveRun> {
-  const child = fork(NAIVE_PROCESS, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
-  const result = await new Promise<NaiveRun>((resolve, reject) => {
-    child.once('message', (message) => resolve(message as NaiveRun))
-    child.once('exit', (code) => reject(new InvariantError(`Cannot compare: the naive process ended with ${code}`)))
+/** Each in a process of its own: its memory is its own. */
+async function runIn<Result>(
+  which: keyof typeof PROCESSES,
+  request: NaiveRequest | SwapRequest,
+  onSwap: (done: number) => void = () => undefined,
+): Promise<Result> {
+  const script = fileURLToPath(new URL(PROCESSES[which], import.meta.url))
+  const child = fork(script, { execArgv: [...NODE_FLAGS], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+  return new Promise<Result>((resolve, reject) => {
+    child.on('message', (message) => (typeof message === 'number' ? onSwap(message) : resolve(message as Result)))
+    child.once('exit', (code) => reject(new InvariantError(`Cannot measure swaps: the process ended with ${code}`)))
     child.send(request)
   })
-  return result
 }
 
-function swapsAt(options: Pick<Parameters<typeof runSwaps>[0], 'swaps' | 'steadyFrames' | 'onSwap'>): Promise<SwapRun> {
-  return runSwaps({
-    ...options,
-    size: SIZE,
-    frameRate: FRAME_RATE,
-    random: seededRandom(7),
-    maxSwaps: DEFAULT_WEAR_LIMITS.maxSwaps,
-  })
+function swapsAt(
+  options: Pick<SwapRequest, 'swaps' | 'steadyFrames' | 'warmUpFrames'>,
+  onSwap?: (done: number) => void,
+): Promise<SwapRun> {
+  const request = { ...options, size: SIZE, frameRate: FRAME_RATE, seed: 7, maxSwaps: DEFAULT_WEAR_LIMITS.maxSwaps }
+  return runIn<SwapRun>('slot', request, onSwap)
 }
 
 /** The same beside processes that take every core several times: what is dropped then, with swaps and without. */
@@ -64,7 +74,7 @@ async function runLoaded() {
   )
   try {
     const { frames, dropped, droppedSteady } = await swapsAt(LOADED)
-    const swappingFrames = frames - LOADED.steadyFrames
+    const swappingFrames = frames - LOADED.warmUpFrames - LOADED.steadyFrames
     return {
       rivals: RIVALS,
       steady: { frames: LOADED.steadyFrames, dropped: droppedSteady },
@@ -81,17 +91,15 @@ const mb = (bytes: number): string => (bytes / 1e6).toFixed(0)
 /** @param say Told how far it is. */
 export async function benchSwap(say: (line: string) => void): Promise<Findings> {
   say(`${NAIVE_SWAPS} swaps by a new session in the same process`)
-  const naive = await runNaively({ swaps: NAIVE_SWAPS, size: SIZE, frameRate: FRAME_RATE })
+  const naive = await runIn<NaiveRun>('naive', { swaps: NAIVE_SWAPS, size: SIZE, frameRate: FRAME_RATE })
   say(`${SWAPS} swaps in a slot`)
-  const run = await swapsAt({
-    swaps: SWAPS,
-    steadyFrames: STEADY_FRAMES,
-    onSwap: (done) => {
-      if (done % 100 === 0) say(`${done} of ${SWAPS}`)
-    },
+  const run = await swapsAt({ swaps: SWAPS, ...STEADY }, (done) => {
+    if (done % 100 === 0) say(`${done} of ${SWAPS}`)
   })
   say('the same on a busy machine')
   const loaded = await runLoaded()
+  say('the adapter in each way, by backend')
+  const adapters = await measureAdapters(DEFAULT_FAMILY_DIR, ['wasm', 'native'])
   const [alpha, variant, latency] = [summary(run.alphaMs), summary(run.variantMs), summary(run.latencyMs)]
   const [naiveSwap, naiveLatency] = [summary(naive.swapMs), summary(naive.latencyMs)]
   const [controlPct, workerPct] = [growthPct(run.rssBytes), growthPct(run.workerRssBytes)]
@@ -102,6 +110,7 @@ export async function benchSwap(say: (line: string) => void): Promise<Findings> 
   return {
     checks: [
       atMost(`frames dropped in ${SWAPS} swaps`, run.dropped, 0, ''),
+      atMost('frames lost without being counted', run.unexplained, 0, ''),
       atMost('frames repeated', run.repeated, 0, ''),
       atMost('frames out of order', run.outOfOrder, 0, ''),
       atMost('frames that a receiver could not follow', run.unfollowable, 0, ''),
@@ -120,7 +129,10 @@ export async function benchSwap(say: (line: string) => void): Promise<Findings> 
       slot: { alpha, variant, latency, controlRssPct: controlPct, workerRssPct: workerPct },
       naive: { swaps: NAIVE_SWAPS, frames: naive.frames, swap: naiveSwap, latency: naiveLatency, rssPct: naivePct },
       rssBytes: { control: run.rssBytes.at(-1), worker: run.workerRssBytes.at(-1), naive: naive.rssBytes.at(-1) },
+      /** Every hundredth swap. */
+      controlRssBytes: run.rssBytes.filter((_, i) => i % 100 === 99),
       loaded,
+      adapters,
     },
     page: [
       `${SIZE.width} x ${SIZE.height} at ${FRAME_RATE} frames/s, WebAssembly, one thread, the four variants of the shipped codec, any alpha. Milliseconds from the command`,
@@ -136,8 +148,9 @@ export async function benchSwap(say: (line: string) => void): Promise<Findings> 
       `| RSS of the worker | ${mb(run.workerRssBytes.at(-1)!)} MB; ${run.renewals} fresh one(s) took over | - |`,
       '',
       `On a machine that is too busy (${RIVALS} processes that only compute) frames are dropped with and without swaps: ${shareOf(loaded.steady)}`,
-      `without, ${shareOf(loaded.swapping)} with ${LOADED.swaps} swaps. The load drops them.`,
+      `without, ${shareOf(loaded.swapping)} with ${LOADED.swaps} swaps.`,
       '',
+      adapterPage(adapters),
     ].join('\n'),
   }
 }

@@ -24,7 +24,8 @@ test('40 swaps of variant and alpha, and fresh workers between, keep every frame
     state = (state * 48_271) % 2_147_483_647
     return state / 2_147_483_647
   }
-  // Frames so small and far apart that a loaded machine drops none by itself: what is dropped, a swap dropped.
+  // A busy machine drops frames with and without swaps, and the slot counts them; that swaps drop none on a quiet one,
+  // and what a busy one drops, is measured: docs/results/swap.md.
   const size = { width: 64, height: 48 }
   const run = await runSwaps({
     swaps: 40,
@@ -36,7 +37,7 @@ test('40 swaps of variant and alpha, and fresh workers between, keep every frame
     untilRenewed: true,
   })
 
-  expect(run).toMatchObject({ repeated: 0, outOfOrder: 0, unfollowable: 0, lost: 0, deaths: [], dropped: 0 })
+  expect(run).toMatchObject({ repeated: 0, outOfOrder: 0, unfollowable: 0, lost: 0, deaths: [], unexplained: 0 })
   expect(run.renewals).toBeGreaterThan(0)
   expect(run.alphaMs.length + run.variantMs.length).toBe(40)
 }, 120_000)
