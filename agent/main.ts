@@ -219,7 +219,7 @@ class Agent {
 
   async run(signal: AbortSignal): Promise<void> {
     try {
-      await this.#open()
+      await this.#open(signal)
       const stopping = new AbortController()
       const linkStopping = new AbortController()
       const stop = (): void => stopping.abort(signal.reason)
@@ -255,7 +255,7 @@ class Agent {
     }
   }
 
-  async #open(): Promise<void> {
+  async #open(signal: AbortSignal): Promise<void> {
     const { clock, random, files, runCommand: ownCommands } = this.#around
     const { root, pmic, plug, sampleHz, maxCpuShare } = this.#config.sensors
     const board = readBoard(root)
@@ -277,17 +277,18 @@ class Agent {
     })
     for (const { name, reason } of refused.filter(({ why }) => why === 'unreadable' || why === 'implausible'))
       this.#outbox.sendEvent({ kind: 'sensor-unreadable', message: `${name}: ${reason}`.slice(0, 1000) })
-    for (const slotConfig of this.#config.slots) this.#parts.set(slotConfig.slot, await this.#openSlot(slotConfig))
+    for (const slotConfig of this.#config.slots)
+      this.#parts.set(slotConfig.slot, await this.#openSlot(slotConfig, signal))
     for (const { supervisor } of this.#parts.values()) supervisor.start()
   }
 
-  async #openSlot(config: SlotConfig): Promise<SlotParts> {
+  async #openSlot(config: SlotConfig, signal: AbortSignal): Promise<SlotParts> {
     const { controllerUrl, device, qualityEveryFrames } = this.#config
     const familyDir = resolve(config.familyDir ?? this.#config.familyDir)
     const { familyKey } = this.#config
     const family = await openFamily(familyDir, familyKey === undefined ? undefined : requireSignature(familyKey))
     const { manifest } = family
-    const runtimes = await this.#runtimes.find(family, familyDir)
+    const runtimes = await this.#runtimes.find(family, familyDir, { signal })
     const runtime = runtimes.usable[0]!
     const stream = await openSource(config.source)
     const { maxWorkerBytes } = this.#runtimes

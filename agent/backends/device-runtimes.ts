@@ -2,7 +2,7 @@ import type { Family } from '@espalier/shared/manifest/open-family'
 import type { AgentConfig } from '../config.ts'
 import type { Log } from '../log.ts'
 import type { BoardDescription } from '../meter/read-machine.ts'
-import { MeasuredRuntimes } from './measured-runtimes.ts'
+import { type FindOptions, MeasuredRuntimes } from './measured-runtimes.ts'
 import { probeRuntime } from './probe-runtime.ts'
 import { describeRuntime, listCandidates, type Runtime, type Runtimes } from './runtime.ts'
 
@@ -36,7 +36,11 @@ export class DeviceRuntimes {
   }
 
   /** Known from disk, or tried now, which takes a second or two for each; `isAnew` tries whatever is known. */
-  async find({ manifest, manifestDigest }: Family, familyDir: string, { isAnew = false } = {}): Promise<Runtimes> {
+  async find(
+    { manifest, manifestDigest }: Family,
+    familyDir: string,
+    { isAnew = false, signal }: Pick<FindOptions, 'isAnew' | 'signal'> = {},
+  ): Promise<Runtimes> {
     const { config, workerPath, log } = this.#options
     const candidates = listCandidates(config.backends, config.threads) as [Runtime, ...Runtime[]]
     // Nothing to choose from: the slot's worker measures itself.
@@ -44,6 +48,7 @@ export class DeviceRuntimes {
     const variants = manifest.variants.map(({ id }) => id)
     return this.#measured.find(candidates, manifestDigest, {
       isAnew,
+      signal,
       probe: async (runtime) => {
         const probe = await probeRuntime(runtime, { workerPath, familyDir, variants })
         const found = 'reason' in probe ? { reason: probe.reason } : { macsPerSecond: probe.speed.macsPerSecond }

@@ -47,6 +47,14 @@ function installedVersion(name: string): string {
   }
 }
 
+export interface FindOptions {
+  readonly probe: (runtime: Runtime) => Promise<Probe>
+  /** Measure, whatever is known. */
+  readonly isAnew?: boolean | undefined
+  /** When aborted, no more are tried and nothing is kept. */
+  readonly signal?: AbortSignal | undefined
+}
+
 export interface MeasuredRuntimesOptions {
   readonly dataDir: string
   /** What measurements depend on besides family and runtimes: software, board. */
@@ -67,14 +75,11 @@ export class MeasuredRuntimes {
 
   /**
    * What is known, or else what trying each candidate finds, one after the other: two at a time would slow each other.
-   *
-   * @param options.probe Called for each candidate that nothing is known of.
-   * @param options.isAnew Measure, whatever is known.
    */
   async find(
     candidates: readonly [Runtime, ...Runtime[]],
     manifestDigest: Digest,
-    { probe, isAnew = false }: { readonly probe: (runtime: Runtime) => Promise<Probe>; readonly isAnew?: boolean },
+    { probe, isAnew = false, signal }: FindOptions,
   ): Promise<Runtimes> {
     const versions = PACKAGES.map((name) => `${name} ${installedVersion(name)}`)
     const key = createHash('sha256')
@@ -84,8 +89,10 @@ export class MeasuredRuntimes {
     const known = isAnew ? undefined : measured.find((each) => each.key === key)
     if (known !== undefined) return known
     const probes: Probe[] = []
-    for (const candidate of candidates) probes.push(await probe(candidate))
+    for (const runtime of candidates)
+      probes.push(signal?.aborted ? { runtime, reason: 'stopped before it was tried' } : await probe(runtime))
     const found = chooseRuntimes(probes as [Probe, ...Probe[]])
+    if (signal?.aborted) return found
     const usable = found.usable.flatMap(({ speed, ...runtime }) => (speed === undefined ? [] : [{ ...runtime, speed }]))
     // Where nothing works, the reason may be gone with the next start.
     if (usable.length > 0)

@@ -63,6 +63,9 @@ export class Slot {
   #opened: readonly string[] = []
   #refusal: string | undefined
   #failure: string | undefined
+  /** No frame is here and none is being worked on. */
+  #isIdle = false
+  #openingAhead: Promise<void> | undefined
   #lastKeyStream: Uint8Array | undefined
   readonly #keyFrames: KeyFrameRule
   readonly #runtimeChange: RuntimeChange
@@ -106,6 +109,10 @@ export class Slot {
     // While another plan's variants are being opened, what the worker will have open is not known yet.
     if (isOpen && this.#next === undefined) this.#take(plan)
     else this.#next = plan
+    if (this.#isIdle && this.#openingAhead === undefined)
+      this.#openingAhead = this.#openAhead().finally(() => {
+        this.#openingAhead = undefined
+      })
   }
 
   /** How what was measured differs from what the plan expects. */
@@ -202,7 +209,10 @@ export class Slot {
     const { supervisor, qualityEveryFrames, clock } = this.#options
     while (!signal.aborted) {
       await supervisor.ready(signal)
+      this.#isIdle = true
       const frame = await this.#queue.take(signal)
+      this.#isIdle = false
+      await this.#openingAhead
       // Before anything was sent there is nothing to keep running, and the default knows no lease.
       do {
         await this.#adopt()
@@ -240,13 +250,25 @@ export class Slot {
     this.#take(plan)
   }
 
+  /** While no frame waits, variants are opened one after the other: what is open then, no frame waits for. */
+  async #openAhead(): Promise<void> {
+    for (let before: readonly string[] | undefined; this.#next !== undefined && this.#isIdle; ) {
+      if (before === this.#opened) return
+      before = this.#opened
+      await this.#adopt()
+    }
+  }
+
   #take(plan: Plan): void {
     this.#followed = plan
     this.#governor.follow(plan, this.#options.clock.monotonicMs())
   }
 
   async #openBeside(plan: Plan, missing: string): Promise<void> {
-    const ahead = this.#opened.filter((variant) => variantsOf(plan).includes(variant))
+    // Those that are open and not named stay so where there is room: a device often comes back to them.
+    const ahead = this.#options.supervisor.hasRoom
+      ? this.#opened
+      : this.#opened.filter((variant) => variantsOf(plan).includes(variant))
     const open = [...new Set([...variantsOf(this.#followed), ...ahead, missing])]
     await this.#tryToOpen(plan, open, async () => {
       await this.#options.supervisor.openVariants(open)

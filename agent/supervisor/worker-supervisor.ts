@@ -115,6 +115,11 @@ export class WorkerSupervisor {
     return this.#running?.worker.usage.rssBytes ?? 0
   }
 
+  /** Whether the worker may hold more than it must: it has taken less than half of its memory. */
+  get hasRoom(): boolean {
+    return this.rssBytes < (this.#options.wear ?? DEFAULT_WEAR_LIMITS).maxRssBytes / 2
+  }
+
   /** Workers that died. */
   get restarts(): number {
     return this.#restarts

@@ -3,7 +3,7 @@ import type { Plan } from '@espalier/agent/governor/governor'
 import type { SinkFrame } from '@espalier/agent/sink/sink'
 import { Slot } from '@espalier/agent/slot/slot'
 import { openImageFolder } from '@espalier/agent/source/image-folder'
-import { WORKER_PATH, WorkerSupervisor } from '@espalier/agent/supervisor/worker-supervisor'
+import { DEFAULT_WEAR_LIMITS, WORKER_PATH, WorkerSupervisor } from '@espalier/agent/supervisor/worker-supervisor'
 import { readHeader } from '@espalier/shared/codec/container'
 import type { Configuration } from '@espalier/shared/configuration'
 import { InvariantError } from '@espalier/shared/errors'
@@ -151,7 +151,7 @@ export async function runSwaps(options: SwapRunOptions): Promise<SwapRun> {
     familyDir: DEFAULT_FAMILY_DIR,
     threads: 1,
     frameDeadlineMs: FRAME_DEADLINE_MS,
-    wear: { maxSwaps: options.maxSwaps, maxRssBytes: Number.POSITIVE_INFINITY },
+    wear: { ...DEFAULT_WEAR_LIMITS, maxSwaps: options.maxSwaps },
     onDeath: (reason) => deaths.push(reason),
   })
   const openClip = () => openImageFolder(CLIP_DIR, { loop: true })

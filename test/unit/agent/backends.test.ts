@@ -133,6 +133,18 @@ describe('MeasuredRuntimes', () => {
     expect(await count(open(['1', 'pi']))).toBe(0)
   })
 
+  test('tries no more once it is stopped, and keeps nothing of that', async () => {
+    const of = 'd'.repeat(64) as Digest
+    const stopping = new AbortController()
+    const probe = async (runtime: Runtime): Promise<Probe> => {
+      stopping.abort()
+      return ran(runtime, 1)
+    }
+    const found = await open(['1', 'pi']).find([wasm, native], of, { probe, signal: stopping.signal })
+    expect(found).toMatchObject({ usable: [wasm], refused: [native] })
+    expect(await count(open(['1', 'pi']), { of })).toBe(2)
+  })
+
   test('keeps no more than it needs', async () => {
     for (let i = 0; i < 40; i++) await count(open([i]))
     expect(JSON.parse(await readFile(join(home, 'backends.json'), 'utf8')).measured).toHaveLength(16)
