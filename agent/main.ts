@@ -55,7 +55,6 @@ import { Updates } from './update/updates.ts'
 const SOFTWARE = 'espalier-agent 0.1.0'
 /** How often state is compared with what was said last, and telemetry looked for: the least telemetry interval. */
 const TICK_MS = 200
-const METER_EVERY_MS = 1000
 /** A frame may take this many of its intervals, and never less than the floor, before its worker counts as hung. */
 const HUNG_AFTER_INTERVALS = 20
 const MIN_FRAME_DEADLINE_MS = 15_000
@@ -74,6 +73,8 @@ export interface AgentSurroundings {
   readonly runCommand: CommandRunner
   /** Since the machine was started. */
   readonly readUptimeMs: () => number
+  /** Between two readings of the meter; what a trial of another version counts as a second. */
+  readonly meterEveryMs: number
 }
 
 const thisMachine: AgentSurroundings = {
@@ -86,6 +87,7 @@ const thisMachine: AgentSurroundings = {
   readRssBytes,
   runCommand,
   readUptimeMs,
+  meterEveryMs: 1000,
 }
 
 interface SlotParts {
@@ -436,12 +438,12 @@ class Agent {
   }
 
   async #tick(signal: AbortSignal): Promise<void> {
-    const { clock } = this.#around
+    const { clock, meterEveryMs } = this.#around
     let [meteredMs, toldMs] = [clock.monotonicMs(), clock.monotonicMs()]
     while (!signal.aborted) {
       await delay(TICK_MS, undefined, { signal }).catch(() => undefined)
       const nowMs = clock.monotonicMs()
-      if (nowMs - meteredMs >= METER_EVERY_MS) {
+      if (nowMs - meteredMs >= meterEveryMs) {
         meteredMs = nowMs
         this.#sample()
         this.#brake(nowMs)
