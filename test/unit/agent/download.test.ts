@@ -18,7 +18,11 @@ let asked: IncomingMessage[]
 let answer: (request: IncomingMessage, reply: ServerResponse) => void
 let origin: string
 const traffic = { rx: 0 }
-const http = openHttp({ onTraffic: ({ rxBytes }) => void (traffic.rx += rxBytes) })
+const http = openHttp({
+  onTraffic: ({ rxBytes }) => {
+    traffic.rx += rxBytes
+  },
+})
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'download-'))

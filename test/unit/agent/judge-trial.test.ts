@@ -46,8 +46,8 @@ describe('judgeTrial()', () => {
         const verdict = judgeAll(makeSeconds(random, 10), makeSeconds(random, 320, { [what]: 2 }))
         expect(verdict.decision).toBe('regressed')
         // Of ten seconds, the 95th percentile of a tail of one frame in twenty says little: the median does.
-      const { now, before } = verdict.metrics[what === 'latency' ? 'medianLatency' : what]!
-      expect(now / before).toBeGreaterThan(1.5)
+        const { now, before } = verdict.metrics[what === 'latency' ? 'medianLatency' : what]!
+        expect(now / before).toBeGreaterThan(1.5)
         seconds += verdict.seconds
       }
       expect(seconds / 200).toBeLessThan(25)
