@@ -26,7 +26,8 @@ import { FleetEar } from './fleet-ear.ts'
 import { FAMILY } from './with-worker.ts'
 
 const SLOT = slotIdSchema.parse('cam0')
-const [WIDTH, HEIGHT] = [96, 64]
+// Large enough that the network, not what is around it, takes a frame's time.
+const [WIDTH, HEIGHT] = [256, 192]
 /** A dozen seconds on a machine with nothing else to do. */
 const PATIENCE_MS = 170_000
 const silent = pino({ level: 'silent' })
