@@ -44,7 +44,6 @@ import { Updates } from './update/updates.ts'
 const SOFTWARE = 'espalier-agent 0.1.0'
 /** How often state is compared with what was said last, and telemetry looked for: the least telemetry interval. */
 const TICK_MS = 200
-const METER_EVERY_MS = 1000
 /** A frame may take this many of its intervals, and never less than the floor, before its worker counts as hung. */
 const HUNG_AFTER_INTERVALS = 20
 const MIN_FRAME_DEADLINE_MS = 15_000
@@ -424,12 +423,12 @@ class Agent {
   }
 
   async #tick(signal: AbortSignal): Promise<void> {
-    const { clock } = this.#around
+    const { clock, meterEveryMs } = this.#around
     let [meteredMs, toldMs] = [clock.monotonicMs(), clock.monotonicMs()]
     while (!signal.aborted) {
       await delay(TICK_MS, undefined, { signal }).catch(() => undefined)
       const nowMs = clock.monotonicMs()
-      if (nowMs - meteredMs >= METER_EVERY_MS) {
+      if (nowMs - meteredMs >= meterEveryMs) {
         meteredMs = nowMs
         this.#sample()
         this.#brake(nowMs)

@@ -42,6 +42,8 @@ export interface AgentSurroundings {
   readonly runCommand: CommandRunner
   /** Since the machine was started. */
   readonly readUptimeMs: () => number
+  /** Between two readings of the meter; what a trial of another version counts as a second. */
+  readonly meterEveryMs: number
   /** @throws {ConfigError} If the source is not there. */
   readonly openSource: (config: SourceConfig) => Promise<PictureStream>
   /** @throws {ConfigError} If results of this task cannot go there. */

@@ -31,6 +31,7 @@ export const thisMachine: AgentSurroundings = {
   readFlashBytes,
   runCommand,
   readUptimeMs,
+  meterEveryMs: 1000,
   openSource,
   openSink,
 }

@@ -94,6 +94,7 @@ export const thisMachine: Omit<AgentSurroundings, 'openSink'> & Pick<Partial<Age
   readRssBytes: () => (performance as { memory?: { usedJSHeapSize: number } }).memory?.usedJSHeapSize ?? 0,
   runCommand: (program) => Promise.reject(notFound(program)),
   readUptimeMs: () => performance.now(),
+  meterEveryMs: 1000,
   openSource: async ({ kind, path, loop }) => {
     if (kind === 'camera') return openCamera(path)
     if (kind === 'images') return openClip({ loop })

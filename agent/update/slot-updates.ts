@@ -322,6 +322,8 @@ export class SlotUpdates {
   async #awaitBaseline(signal: AbortSignal): Promise<void> {
     const { monotonicMs, slot } = this.#options
     const beganMs = monotonicMs()
+    // While the new worker was warmed, the old one had to share the machine with it.
+    this.#recorder.restart()
     for (;;) {
       const { length } = this.#recorder.seconds
       const isLate = monotonicMs() - beganMs >= BASELINE_MAX_MS

@@ -1,5 +1,5 @@
 import { join, resolve } from 'node:path'
-import type { Digest, SlotId } from '@espalier/shared/ids'
+import type { SlotId } from '@espalier/shared/ids'
 import { type Family, type FamilyCheck, openFamily } from '@espalier/shared/manifest/open-family'
 import type { DeviceEvent } from '@espalier/shared/messages/device'
 import type { ClockQuality } from '@espalier/shared/messages/envelope'
