@@ -410,6 +410,8 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
 
   api.get('/events', { schema: { hide: true } }, (_request, reply) => streamEvents(reply, events, closing.signal))
 
+  addFleetRoutes(instance, options, closing.signal)
+
   const keyFrames = new KeyFrameRequests({
     clock,
     send: (device, command) => options.link().sendCommand(device, command),
@@ -417,6 +419,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       options.log.warn({ device, slot, reason: describeError(error) }, 'no key frame asked for'),
   })
   addLiveRoutes(api, { ...options, keyFrames })
+  addAgentOffer(api, families, options.agentPage)
   const uplinkParams = z.object({ device: deviceIdSchema, slot: slotIdSchema })
   api.get(
     '/uplink/:device/:slot',

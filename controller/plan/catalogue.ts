@@ -16,6 +16,7 @@ function scaledSide(pixels: number, scale: number): number {
 
 /** Everything that may be planned for a slot, by id; each id once. */
 export function listConfigurations(slot: SlotBirth, manifest: CodecManifest): ReadonlyMap<string, Configuration> {
+  // The fastest that the device found; a ladder has one backend, because another one takes a process of its own.
   const { backend, threads } = slot.backends[0]!
   const configurations = new Map<string, Configuration>()
   for (const { id: variant } of manifest.variants)

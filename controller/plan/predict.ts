@@ -61,6 +61,12 @@ function resizeError(manifest: CodecManifest, scale: number): number {
   )
 }
 
+/** Multiply-accumulates a second of the network on a backend with some threads, as the device measured it. */
+function networkMacsPerSecond({ backend, threads }: Configuration, slot: SlotBirth): number {
+  const measured = slot.backends.find((each) => each.backend === backend && each.threads === threads)
+  return measured?.macsPerSecond ?? slot.macsPerSecond * threads
+}
+
 /** @throws {ModelError} If the family has no such variant. */
 export function predictNominal(configuration: Configuration, slot: SlotBirth, manifest: CodecManifest): Nominal {
   const variant = manifest.variants.find(({ id }) => id === configuration.variant)
@@ -71,7 +77,7 @@ export function predictNominal(configuration: Configuration, slot: SlotBirth, ma
   const { width, height, alpha255 } = configuration
   const { stride } = manifest.latent
   const padded = Math.ceil(width / stride) * stride * Math.ceil(height / stride) * stride
-  const coreSeconds = (padded * variant.encoder.macsPerPixel) / slot.macsPerSecond
+  const networkS = (padded * variant.encoder.macsPerPixel) / networkMacsPerSecond(configuration, slot)
   const overheadS = (slot.source.width * slot.source.height * OVERHEAD_MACS_PER_SOURCE_PIXEL) / slot.macsPerSecond
   const scale = Math.sqrt((width * height) / (slot.source.width * slot.source.height))
   const card = (field: 'bitsPerPixel' | 'psnrDb') =>
@@ -83,8 +89,9 @@ export function predictNominal(configuration: Configuration, slot: SlotBirth, ma
     )
   return {
     bitsPerFrame: card('bitsPerPixel') * width * height,
-    latencyS: coreSeconds / configuration.threads + overheadS,
-    joulesPerFrame: coreSeconds * DEFAULT_CORE_POWER_W,
+    latencyS: networkS + overheadS,
+    // All threads are busy meanwhile.
+    joulesPerFrame: networkS * configuration.threads * DEFAULT_CORE_POWER_W,
     // Sizes are rounded to multiples of 16: a few rows more or less are not a scale.
     psnrDb: psnr(meanSquaredError(card('psnrDb')) + (scale > 0.9 ? 0 : resizeError(manifest, scale))),
   }
