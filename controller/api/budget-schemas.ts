@@ -21,7 +21,10 @@ const fields = {
   /** Of the fleet, g/h. */
   carbonGPerH: z.number().min(0).max(1e9).optional(),
   /** The gateway that a site's uplink goes through. */
-  gateway: z.string().regex(new RegExp(`^${id}$`)).optional(),
+  gateway: z
+    .string()
+    .regex(new RegExp(`^${id}$`))
+    .optional(),
   /** Of the grid that feeds a site, g/kWh. */
   carbonGPerKwh: z.number().min(0).max(1e5).optional(),
 }

@@ -53,7 +53,7 @@ const sideSchema = z.object({
 export const whatIfSchema = z.object({
   /** Under the present budgets, and under those of the request; both from the same inputs. */
   now: totalsSchema,
-  then: totalsSchema,
+  after: totalsSchema,
   rows: z.array(
     z.object({
       /** `site:<id>`, `gateway:<id>`, `power`, `carbon`, `device:<id>`. */
@@ -61,7 +61,7 @@ export const whatIfSchema = z.object({
       unit: z.enum(['bit/s', 'W', 'g/h']),
       /** Absent: no such budget. */
       now: rowSchema.optional(),
-      then: rowSchema.optional(),
+      after: rowSchema.optional(),
     }),
   ),
   slots: z.object({ total: z.int(), changed: z.int() }),
@@ -71,7 +71,7 @@ export const whatIfSchema = z.object({
       site: z.string(),
       slots: z.int(),
       changed: z.int(),
-      /** then - now. */
+      /** after - now. */
       utility: z.number(),
       rateBps: z.number(),
       powerW: z.number(),
@@ -86,8 +86,8 @@ export const whatIfSchema = z.object({
       slot: z.string(),
       site: z.string(),
       now: sideSchema,
-      then: sideSchema,
-      /** then - now. */
+      after: sideSchema,
+      /** after - now. */
       utility: z.number(),
       rateBps: z.number(),
       powerW: z.number(),
