@@ -1,4 +1,4 @@
-import { formatPower, formatRate } from '@espalier/shared/units'
+import { formatEmission, formatPower, formatRate } from '@espalier/shared/units'
 import type { LimitedRow, Row } from './limits.ts'
 import { type Option, type SlotInput, utilityPerDb } from './option.ts'
 
@@ -28,7 +28,7 @@ const handy = (limit: number): number => 10 ** Math.round(Math.log10(Math.max(1e
 
 function amountText(key: string, amount: number): string {
   if (key === 'power') return formatPower(amount)
-  if (key === 'carbon') return `${Number(amount.toPrecision(3))} g/h`
+  if (key === 'carbon') return formatEmission(amount)
   return formatRate(amount)
 }
 

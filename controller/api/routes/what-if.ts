@@ -1,5 +1,10 @@
+import type { FastifyInstance } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { budgetSchema } from '../budget-schemas.ts'
+import type { Planner } from '../../planner/planner.ts'
+import { comparePlans } from '../../planner/what-if.ts'
+import { budgetSchema, findMisfit } from '../budget-schemas.ts'
+import { errorSchema, pricedRowSchema } from '../schemas.ts'
 
 /**
  * `POST /api/v1/plan/what-if`: what the planner would do now under other budgets. Nothing is committed or sent.
@@ -27,19 +32,6 @@ const totalsSchema = z.object({
   psnrDb: z.number().optional(),
 })
 
-/** A budget's row in the unit that it is set in. */
-const rowSchema = z.object({
-  limit: z.number(),
-  reserved: z.number(),
-  planned: z.number(),
-  margin: z.number(),
-  isKept: z.boolean(),
-  /** Utility of one unit more. */
-  price: z.number(),
-  /** The same for people. */
-  worth: z.string(),
-})
-
 const sideSchema = z.object({
   configurationId: z.string(),
   /** Without the bonus for staying. */
@@ -60,8 +52,8 @@ export const whatIfSchema = z.object({
       key: z.string(),
       unit: z.enum(['bit/s', 'W', 'g/h']),
       /** Absent: no such budget. */
-      now: rowSchema.optional(),
-      after: rowSchema.optional(),
+      now: pricedRowSchema.optional(),
+      after: pricedRowSchema.optional(),
     }),
   ),
   slots: z.object({ total: z.int(), changed: z.int() }),
@@ -100,3 +92,33 @@ export const whatIfSchema = z.object({
   tookMs: z.number(),
 })
 export type WhatIf = z.infer<typeof whatIfSchema>
+
+/** Requests are small, but a fleet may have thousands of budgets. */
+const MAX_BODY_BYTES = 4 * 1024 * 1024
+
+export function addWhatIf(instance: FastifyInstance, planner: Planner): void {
+  const response = { 200: whatIfSchema, 400: errorSchema, 404: errorSchema }
+  instance
+    .withTypeProvider<ZodTypeProvider>()
+    .post(
+      '/plan/what-if',
+      { schema: { body: whatIfBodySchema, response }, bodyLimit: MAX_BODY_BYTES },
+      async (request, reply) => {
+        const refuse = (status: 400 | 404, code: string, message: string) =>
+          reply.code(status).send({ error: { code, message } })
+        const startedMs = performance.now()
+        const { budgets, limit } = request.body
+        const changes = new Map<string, Omit<(typeof budgets)[number], 'key'> | undefined>()
+        for (const { key, ...budget } of budgets) {
+          const isRemoved = Object.keys(budget).length === 0
+          const misfit = isRemoved ? undefined : findMisfit(key, budget)
+          if (misfit !== undefined) return refuse(400, 'BAD_REQUEST', misfit)
+          changes.set(key, isRemoved ? undefined : budget)
+        }
+        const answer = planner.whatIf(changes)
+        if (answer === undefined)
+          return refuse(404, 'NOT_FOUND', 'Cannot ask "what if": there is no plan yet, try again in a few seconds')
+        return { ...comparePlans(answer, limit), tookMs: performance.now() - startedMs }
+      },
+    )
+}
