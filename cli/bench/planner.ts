@@ -4,9 +4,11 @@ import { findFleetPrices } from '@espalier/controller/solver/fleet-price'
 import { Relaxer } from '@espalier/controller/solver/relax'
 import { type Solved, solveAgain, solveTables } from '@espalier/controller/solver/solve-fleet'
 import { makeTables } from '@espalier/controller/solver/tables'
+import { MODELS_DIR } from '../models.ts'
 import { startProgress } from '../progress.ts'
 import { atLeast, atMost, type Check, type Findings } from './checks.ts'
 import { formatLp } from './lp-text.ts'
+import { measureProduction, type ProductionResult } from './production-plan.ts'
 import { makeSampleFleet } from './sample-fleet.ts'
 import { seededRandom } from './seeded-random.ts'
 
@@ -175,7 +177,7 @@ async function compareWithHighs(slots: number) {
   }
 }
 
-function toPage(sizes: readonly SizeResult[]): string {
+function toPage(sizes: readonly SizeResult[], production: ProductionResult): string {
   return [
     '| slots | seeds | mean gap | largest gap | to the integer bound |',
     '|---|---|---|---|---|',
@@ -183,6 +185,15 @@ function toPage(sizes: readonly SizeResult[]): string {
       (s) =>
         `| ${s.slots} | ${s.seeds} | ${s.meanGapPct.toFixed(4)} % | ${s.maxGapPct.toFixed(4)} % | ${s.meanIntegerGapPct.toFixed(4)} % |`,
     ),
+    '',
+    `The controller's own plan of ${production.slots} slots (hundreds of configurations each, uplinks, gateways, power and carbon):`,
+    '',
+    '| what | ms of CPU |',
+    '|---|---|',
+    `| from births and estimates to ladders, leases and reasons, the first time | ${production.firstMs.toFixed(0)} |`,
+    `| after telemetry of every slot | ${production.nextMs.toFixed(0)} |`,
+    `| after telemetry of one slot | ${production.oneMs.toFixed(0)} |`,
+    `| what if all uplinks had a fifth less | ${production.whatIfMs.toFixed(0)} |`,
     '',
   ].join('\n')
 }
@@ -194,6 +205,7 @@ export async function benchPlanner(): Promise<Findings> {
   try {
     const speed = [10_000, 100_000].map(measureSpeed)
     const changes = measureChanges()
+    const production = await measureProduction(10_000, MODELS_DIR, time)
     const rivals = []
     for (const slots of [100, 1000]) rivals.push(await compareWithHighs(slots))
     const sizes = SIZES.map((slots) => measureSize(slots, () => progress.update(++done, SIZES.length * SEEDS)))
@@ -227,7 +239,7 @@ export async function benchPlanner(): Promise<Findings> {
       atMost('one slot changes, slots moved, mean', changes.meanMoved, 2, ''),
     ]
     if (rivals.includes(undefined)) process.stderr.write('SKIPPED comparison with HiGHS: it is not installed\n')
-    return { checks, details: { sizes, speed, changes, rivals }, page: toPage(sizes) }
+    return { checks, details: { sizes, speed, changes, production, rivals }, page: toPage(sizes, production) }
   } finally {
     progress.stop()
   }
