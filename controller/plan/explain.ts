@@ -126,6 +126,21 @@ const unitOf = ({ key, perBps }: SlotRow): { unit: string; scale: number } => {
   return key === 'power' ? { unit: 'W', scale: 1e3 } : { unit: 'g/h', scale: 1e6 }
 }
 
+/** Micro-utility: what is worth less by this is not compared further. It is far above what `chooseByPrice()` takes for a tie. */
+const NEAR = 1
+
+function findRunnerUp(
+  allowed: readonly Option[],
+  chosen: Option,
+  prices: { lambda: number; mu: number },
+): Option | undefined {
+  let most = Number.NEGATIVE_INFINITY
+  const worth = (o: Option) => o.utility - prices.lambda * o.rateBps - prices.mu * o.powerMw
+  for (const option of allowed) if (option.id !== chosen.id) most = Math.max(most, worth(option))
+  const near = allowed.filter((option) => option.id !== chosen.id && worth(option) >= most - NEAR)
+  return near.length === 0 ? undefined : chooseByPrice(near, prices)
+}
+
 /** @param rows The limits that hold for the slot, whether or not they have a price. */
 export function explain(
   prepared: Prepared,
@@ -134,8 +149,7 @@ export function explain(
   plan: Explanation['plan'],
 ): Explanation {
   const prices = slotPrices(rows)
-  const others = prepared.allowed.filter(({ id }) => id !== chosen.id)
-  const runnerUp = others.length === 0 ? undefined : chooseByPrice(others, prices)
+  const runnerUp = findRunnerUp(prepared.allowed, chosen, prices)
   const binding = findBinding(chosen, prepared, rows)
   const priced = rows.filter(({ price }) => price > 0)
   const { rateBps, powerW, latencyS, psnrDb } = chosen.prediction

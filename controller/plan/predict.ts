@@ -144,9 +144,8 @@ export function predict(
     latencyS: nominal.latencyS * Math.exp(estimate.latency.mean),
     latencySigmaLog: Math.sqrt(estimate.latency.variance + estimate.latency.noise + untried),
     powerW: estimate.basePower.meanW + dynamicW,
-    powerSigmaW: Math.hypot(
-      Math.sqrt(estimate.basePower.varianceW2),
-      dynamicW * Math.sqrt(estimate.energy.variance + estimate.energy.noise / 10 + untried),
+    powerSigmaW: Math.sqrt(
+      estimate.basePower.varianceW2 + dynamicW ** 2 * (estimate.energy.variance + estimate.energy.noise / 10 + untried),
     ),
     psnrDb: nominal.psnrDb + estimate.quality.mean,
   }

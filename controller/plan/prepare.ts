@@ -14,20 +14,19 @@ export interface Prepared {
   readonly isBelowFloor: boolean
 }
 
-/** Whether `b` asks for no more and gives no less, with and without the bonus for staying; of equals the first by id. */
-function beats(b: Option, a: Option): boolean {
-  if (b.rateBps > a.rateBps || b.powerMw > a.powerMw || b.utility < a.utility || b.merit < a.merit) return false
-  const isEqual = b.rateBps === a.rateBps && b.powerMw === a.powerMw && b.utility === a.utility && b.merit === a.merit
-  return !isEqual || b.id < a.id
-}
-
-/** A slot has hundreds of configurations and tens of sensible ones: a fleet keeps only those. */
+/** A slot has hundreds of configurations and tens of sensible ones: a fleet keeps those that no other beats in all that counts. */
 export function prune(options: readonly Option[]): Option[] {
-  // From the best on: what beats an option is met before it, and is kept or beaten itself.
-  const sorted = options.toSorted((a, b) => b.utility - a.utility || b.merit - a.merit || a.rateBps - b.rateBps)
+  const byRate = options.toSorted(
+    (a, b) => a.rateBps - b.rateBps || b.utility - a.utility || b.merit - a.merit || a.powerMw - b.powerMw,
+  )
   const kept: Option[] = []
-  for (const option of sorted) if (!kept.some((other) => beats(other, option))) kept.push(option)
-  return kept.filter((a) => !kept.some((b) => b !== a && beats(b, a))).sort((a, b) => (a.id < b.id ? -1 : 1))
+  for (const option of byRate) {
+    const { powerMw, utility, merit } = option
+    // What was kept asks for no more rate; the last is the likeliest to beat what comes next.
+    const isBeaten = (o: Option) => o.powerMw <= powerMw && o.utility >= utility && o.merit >= merit
+    if (kept.findLastIndex(isBeaten) < 0) kept.push(option)
+  }
+  return kept.sort((a, b) => (a.id < b.id ? -1 : 1))
 }
 
 export function prepareSlot(input: SlotInput): Prepared {

