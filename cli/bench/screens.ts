@@ -16,7 +16,7 @@ const MAX_BYTES = 120_000
 /** So that there is something to see over time. */
 const RECORDED_MS = 75_000
 /** As a JPEG would begin to show its blocks; lowered until the file is small enough. */
-const QUALITIES = [82, 70, 55, 40]
+const QUALITIES = [82, 70, 55, 40, 28]
 
 const say = (text: string): void => void process.stderr.write(`screens: ${text}\n`)
 

@@ -27,7 +27,7 @@ const MAX_DRIFT = 0.02
 /**
  * One step counts for no more than this many times what was expected: a jump says that something happened, not that it
  * will again. Without it each jump widened the bounds of the next ten readings and the noise was underestimated for as long
- * (latency margin 16 % below that of a moving average instead of 30 %, seeds 101 to 105).
+ * (latency margin 21 % below that of a moving average instead of 30 %, simulated seeds 101 to 105).
  */
 const DRIFT_GROWTH = 4
 

@@ -17,7 +17,7 @@ export function sampleTable(db: Database) {
   // Of an aggregate with max() SQLite takes the other columns from the row that has the maximum.
   const thinned = db.prepare(
     `SELECT max(at_ms) AS at_ms, boot, seq, mono_ms, body FROM samples WHERE device = ? AND at_ms >= ?
-     GROUP BY boot, at_ms / ? ORDER BY at_ms`,
+     GROUP BY boot, CAST(at_ms / ? AS INTEGER) ORDER BY at_ms`,
   )
   const span = db.prepare('SELECT min(at_ms) AS at_ms FROM samples WHERE device = ?')
   return {

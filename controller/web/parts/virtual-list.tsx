@@ -50,11 +50,15 @@ function drawRow<Item, Key extends string>(
       data-index={index}
       style={{ transform: `translateY(${index * ROW_PX}px)` }}
     >
-      {columns.map(({ key, isNumber }, i) => (
-        <div key={key} role="cell" class={isNumber ? 'number' : ''}>
-          {item === undefined ? (i === 0 ? 'loading' : '') : cell(item, key)}
-        </div>
-      ))}
+      {item === undefined ? (
+        <div role="cell">loading</div>
+      ) : (
+        columns.map(({ key, isNumber }) => (
+          <div key={key} role="cell" class={isNumber ? 'number' : ''}>
+            {cell(item, key)}
+          </div>
+        ))
+      )}
     </div>
   )
 }

@@ -52,6 +52,7 @@ export const signed =
   (value: number | undefined): string => {
     if (value === undefined) return UNKNOWN
     const text = format(Math.abs(value))
+    if (text === format(0)) return text
     return value > 0 ? `+${text}` : value < 0 ? `−${text}` : text
   }
 

@@ -11,11 +11,7 @@ function HealthLinks({ byHealth }: { byHealth: FleetSummary['fleet']['byHealth']
   return (
     <span class="row">
       {WORST_FIRST.filter((health) => (byHealth[health] ?? 0) > 0).map((health) => (
-        <a
-          key={health}
-          href={linkTo([], { health })}
-          aria-label={`Show ${byHealth[health]} devices: ${HEALTH_WORDS[health]}`}
-        >
+        <a key={health} href={linkTo([], { health })} title="Show these devices">
           <Status kind={health} text={`${format.count(byHealth[health])} ${HEALTH_WORDS[health]}`} />
         </a>
       ))}

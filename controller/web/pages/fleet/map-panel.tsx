@@ -17,7 +17,7 @@ const wordOf = (by: string): string => (by.startsWith('label:') ? `label "${by.s
 /** Sites, or any other groups, as large as they have devices, and as bad as their worst. */
 export function MapPanel({ groupings }: { groupings: readonly string[] }) {
   const { by = 'site', key } = route.value.query
-  const { data, failure } = useApi<FleetMap>(`fleet/map?by=${encodeURIComponent(by)}`, { everyMs: 3000 })
+  const { data, failure } = useApi<FleetMap>(`fleet/map?by=${encodeURIComponent(by)}`, { everyMs: 5000 })
   return (
     <Panel
       title="Map"

@@ -67,7 +67,7 @@ export function Treemap(props: { groups: readonly Group[]; by: string; selected:
             href={linkTo([], { ...route.value.query, by: props.by, key: isSelected ? undefined : group.key })}
             data-kind={kind}
             tabIndex={i === active ? 0 : -1}
-            aria-label={words}
+            aria-label={hasWords ? undefined : words}
             aria-current={isSelected ? 'true' : undefined}
             title={words}
             onFocus={() => setActive(i)}
@@ -77,7 +77,8 @@ export function Treemap(props: { groups: readonly Group[]; by: string; selected:
               <>
                 <strong>{group.key}</strong>
                 <span>
-                  <Glyph kind={kind} /> {format.count(group.devices)}, {describe(group)}
+                  <Glyph kind={kind} /> {format.count(group.devices)}
+                  <span class="hidden-visually"> devices</span>, {describe(group)}
                 </span>
                 {height > 0.25 ? <span>{describeUse(group)}</span> : null}
               </>
