@@ -1,5 +1,10 @@
 import type { z } from 'zod'
-import type { RolloutView, rolloutListSchema, rolloutMembersSchema, rolloutPreviewSchema } from '../../api/rollout-schemas.ts'
+import type {
+  RolloutView,
+  rolloutListSchema,
+  rolloutMembersSchema,
+  rolloutPreviewSchema,
+} from '../../api/rollout-schemas.ts'
 
 export type { RolloutMember, RolloutSummary, RolloutView } from '../../api/rollout-schemas.ts'
 export type { Comparison, MemberState, RolloutState } from '../../rollout/rollout.ts'

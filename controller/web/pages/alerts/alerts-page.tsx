@@ -1,4 +1,12 @@
-import type { Alert, AlertDeliveries, AlertEvent, AlertEvents, AlertMetrics, AlertRules, Alerts } from '../../contracts/alerts.ts'
+import type {
+  Alert,
+  AlertDeliveries,
+  AlertEvent,
+  AlertEvents,
+  AlertMetrics,
+  AlertRules,
+  Alerts,
+} from '../../contracts/alerts.ts'
 import { Ago } from '../../parts/ago.tsx'
 import { Missing } from '../../parts/missing.tsx'
 import { Panel } from '../../parts/panel.tsx'
@@ -88,7 +96,13 @@ export function AlertsPage() {
           <Panel title="Now">
             <Firing alerts={alerts.data.alerts} />
           </Panel>
-          <RulesPanel rules={rules.data?.rules ?? []} metrics={metrics.data?.metrics ?? []} onChange={rules.reload} />
+          <RulesPanel
+            rules={rules.data?.rules ?? []}
+            metrics={metrics.data?.metrics ?? []}
+            onChange={() => {
+              for (const each of [rules, alerts, events, deliveries]) each.reload()
+            }}
+          />
           <div class="columns">
             <Panel title="Before">
               <Past events={events.data?.events ?? []} />

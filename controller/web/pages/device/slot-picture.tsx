@@ -8,11 +8,7 @@ import { DecodedPicture } from './decoded-picture.tsx'
 const loadLive = () => import('../../live/mount-live.ts')
 
 /** A canvas that is handed to a decoder for as long as it is shown; it cannot be handed over twice. */
-function LivePicture(props: {
-  device: string
-  slot: string
-  onStatus: (status: LiveStatus) => void
-}) {
+function LivePicture(props: { device: string; slot: string; onStatus: (status: LiveStatus) => void }) {
   const { device, slot, onStatus } = props
   const place = useRef<HTMLDivElement>(null)
   useEffect(() => {
