@@ -1,15 +1,5 @@
-import { existsSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
 import { type Browser, chromium } from 'playwright-core'
-
-/** Any of these speaks the protocol; Debian calls it the first. */
-const NAMES = ['chromium', 'chromium-browser', 'google-chrome']
-
-/** @returns The path of a browser of this machine. */
-function findChromium(): string | undefined {
-  const folders = (process.env.PATH ?? '').split(delimiter)
-  return folders.flatMap((folder) => NAMES.map((name) => join(folder, name))).find(existsSync)
-}
+import { findChromium } from './browser/chromium.ts'
 
 /** @returns Undefined, after saying so, where this machine has no browser. */
 export async function openChromium(forWhat: string): Promise<Browser | undefined> {

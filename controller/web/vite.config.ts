@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vite'
+import { liveViteSettings } from './live/vite-settings.ts'
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
 
@@ -13,9 +14,7 @@ export default defineConfig({
     reportCompressedSize: false,
     modulePreload: { polyfill: false },
   },
-  // Of the decoder in the page: the runtime's own package would bring kernels that WebAssembly sessions never call.
-  worker: { format: 'es' },
-  resolve: { alias: [{ find: /^onnxruntime-web$/, replacement: 'onnxruntime-web/wasm' }] },
+  ...liveViteSettings,
   // `npx vite controller/web` beside a running controller: the page as it is being written.
   server: { proxy: { '/api': { target: 'http://127.0.0.1:8080', ws: true } } },
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },

@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { openChromium } from 'espalier/bench/open-chromium'
-import { startShownFleet } from 'espalier/bench/start-shown-fleet'
+import { NEXT_VERSION, startShownFleet } from 'espalier/bench/start-shown-fleet'
 import type { Browser, Page } from 'playwright-core'
+import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 type Fleet = Awaited<ReturnType<typeof startShownFleet>>
@@ -13,6 +14,7 @@ const PAGES = {
   family: { hash: '#/families/kodo', ready: '.hull' },
   plan: { hash: '#/plan', ready: '.budget-input' },
   rollouts: { hash: '#/rollouts', ready: 'main h1' },
+  rollout: { hash: '#/rollouts/kodo-1', ready: 'main h1' },
   alerts: { hash: '#/alerts', ready: 'main h1' },
   audit: { hash: '#/audit', ready: 'main h1' },
 } as const
@@ -37,6 +39,12 @@ async function findViolations(page: Page): Promise<string[]> {
     .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html} ${node.failureSummary ?? ''}`))
 }
 
+/** What the list of versions calls one. */
+async function versionText(page: Page, version: string): Promise<string> {
+  const option = page.locator('dialog option', { hasText: ` ${version} ` })
+  return (await option.textContent())!
+}
+
 describe('the page of operators, on a controller and two agents', async () => {
   const browser: Browser | undefined = await openChromium('the page of operators')
   let fleet: Fleet
@@ -50,8 +58,8 @@ describe('the page of operators, on a controller and two agents', async () => {
   })
 
   /** A page that tells of everything that went wrong in it, and of every request that left the controller. */
-  async function open(name: PageName, colorScheme: 'light' | 'dark' = 'light') {
-    const context = await browser!.newContext({ colorScheme, viewport: { width: 1280, height: 900 } })
+  async function open(name: PageName) {
+    const context = await browser!.newContext({ viewport: { width: 1280, height: 900 } })
     const page = await context.newPage()
     const problems: string[] = []
     page.on('pageerror', (error) => problems.push(`error: ${error.message}`))
@@ -82,21 +90,6 @@ describe('the page of operators, on a controller and two agents', async () => {
     }
   })
 
-  test('no page has a serious or critical violation that axe-core finds, in light and dark', async ({ skip }) => {
-    if (browser === undefined) return skip()
-    const found: Record<string, string[]> = {}
-    for (const name of NAMES)
-      for (const theme of ['light', 'dark'] as const) {
-        const { page, close } = await open(name, theme)
-        await page.waitForTimeout(500)
-        expect(await page.evaluate('document.documentElement.dataset.theme')).toBe(theme)
-        const violations = await findViolations(page)
-        if (violations.length > 0) found[`${name}, ${theme}`] = violations
-        await close()
-      }
-    expect(found).toEqual({})
-  })
-
   test('a budget that is edited and put in force changes what its device is told and runs under', async ({ skip }) => {
     if (browser === undefined) return skip()
     const read = async () => {
@@ -118,6 +111,115 @@ describe('the page of operators, on a controller and two agents', async () => {
       .toSatisfy((lease: number | undefined) => lease !== undefined && lease <= 0.97 * 30_000)
     expect((await read()).desired.gen).toBeGreaterThan(before.desired.gen)
     expect(problems).toEqual([])
+    await close()
+  })
+
+  test('a picture is decoded in the page itself, by what this controller serves, one for each slot', async ({
+    skip,
+  }) => {
+    if (browser === undefined) return skip()
+    const { page, problems, close } = await open('device')
+    await page.waitForSelector('figcaption >> text=/^live, decoded in this page by/')
+    expect(page.workers().length).toBe(1)
+    await page.goto(`${fleet.url}/#/device/gate-1`)
+    await page.getByRole('button', { name: 'All pictures' }).click()
+    await page.waitForFunction(
+      `document.querySelectorAll('.tiles canvas').length === 2 &&
+       [...document.querySelectorAll('.tiles figcaption')].every(({ textContent }) => textContent.startsWith('live,'))`,
+    )
+    // A frame of the clip, not a blank canvas.
+    expect(await page.evaluate('document.querySelector(".tiles canvas").width')).toBeGreaterThan(100)
+    const shown = await sharp(await page.locator('.tiles canvas').first().screenshot()).stats()
+    expect(Math.max(...shown.channels.map(({ stdev }) => stdev))).toBeGreaterThan(10)
+    expect(problems).toEqual([])
+    await close()
+  })
+
+  test('the page of the browser agent may use a camera, and the pages of operators may not', async ({ skip }) => {
+    if (browser === undefined) return skip()
+    const [agent, operators] = await Promise.all(['agent/', ''].map((path) => fetch(`${fleet.url}/${path}`)))
+    for (const { headers } of [agent!, operators!]) {
+      expect(headers.get('cross-origin-opener-policy')).toBe('same-origin')
+      expect(headers.get('cross-origin-embedder-policy')).toBe('require-corp')
+    }
+    expect(agent!.headers.get('permissions-policy')).toContain('camera=(self)')
+    expect(agent!.headers.get('content-security-policy')).toContain("media-src 'self' blob:")
+    const { page, problems, close } = await open('fleet')
+    const may = () => page.evaluate('document.featurePolicy.allowsFeature("camera")')
+    expect(await may()).toBe(false)
+    await page.goto(`${fleet.url}/agent/`)
+    await page.waitForSelector('select[name=manifestDigest] option', { state: 'attached' })
+    expect([await may(), await page.evaluate('crossOriginIsolated')]).toEqual([true, true])
+    expect(problems).toEqual([])
+    await close()
+  })
+
+  test('a rollout is seen beforehand, begun, paused, resumed and rolled back from its page', async ({ skip }) => {
+    if (browser === undefined) return skip()
+    const { page, problems, close } = await open('rollouts')
+    await page.getByRole('button', { name: 'New rollout…' }).click()
+    const dialog = page.getByRole('dialog')
+    await dialog.getByLabel('Version').selectOption({ label: await versionText(page, NEXT_VERSION) })
+    await dialog.getByLabel('Devices, by label').fill('site=gate')
+    await dialog.getByLabel('Ends of the waves').fill('50 100')
+    await dialog.getByLabel('for so many minutes').fill('1')
+    await dialog.getByText('2 slots: wave 1 has 1, wave 2 has 1; 0 run it already.').waitFor()
+    await dialog.getByRole('button', { name: 'Start' }).click()
+    await page.waitForURL(/#\/rollouts\/kodo-1$/)
+    const state = page.locator('.page-head .status')
+    await expect.poll(() => state.textContent()).toBe('running')
+    // The agent was ordered, and tells how far it is.
+    await page.waitForSelector('.grid-body-row >> text=/(fetch|verify|warm|trial|committed), /')
+    for (const [action, result] of [
+      ['Pause', 'paused'],
+      ['Resume', 'running'],
+      ['Roll back', /^rol(ling|led)-back$/],
+    ] as const) {
+      await page.getByRole('button', { name: `${action}…` }).click()
+      await dialog.getByLabel('Reason').fill(`${action}: because`)
+      await dialog.getByRole('button', { name: action }).click()
+      if (typeof result === 'string') await expect.poll(() => state.textContent()).toBe(result)
+      else await expect.poll(() => state.textContent()).toMatch(result)
+    }
+    await expect.poll(() => state.textContent(), { timeout: 60_000 }).toBe('rolled-back')
+    expect(problems).toEqual([])
+    await close()
+  }, 120_000)
+
+  test('a refusal leaves the dialog open with what was typed, and a rule that is true fires', async ({ skip }) => {
+    if (browser === undefined) return skip()
+    const { page, close } = await open('alerts')
+    await page.getByRole('button', { name: 'New rule…' }).click()
+    const dialog = page.getByRole('dialog')
+    await dialog.getByLabel('Name').fill('sends')
+    await dialog.getByLabel('Condition').fill('device.wrong > 1')
+    await dialog.getByRole('button', { name: 'Save' }).click()
+    await dialog.getByText(/device\.wrong/).waitFor()
+    await dialog.getByLabel('Condition').fill('device.rateBps > 1')
+    await dialog.getByRole('button', { name: 'Save' }).click()
+    await page.waitForSelector('tr:has-text("local-1") >> text=warning, firing')
+    await page.waitForSelector('.changes >> text=fired')
+    await page.getByRole('button', { name: 'Switch sends off' }).click()
+    await page.waitForSelector('text=No rule is true of anything.')
+    await page.getByRole('button', { name: 'Switch sends on' }).click()
+    await page.waitForSelector('tr:has-text("local-1") >> text=warning, firing')
+    await close()
+  })
+
+  test('the audit tells who set which budget, steered which rollout and wrote which rule', async ({ skip }) => {
+    if (browser === undefined) return skip()
+    const { page, close } = await open('audit')
+    for (const [what, subject] of [
+      ['budget: set', 'site:local'],
+      ['rollout: create', 'kodo-1'],
+      ['rollout: pause', 'kodo-1'],
+      ['rollout: roll-back', 'kodo-1'],
+      ['alert-rule: set', 'sends'],
+    ] as const)
+      await page.locator('tr', { hasText: what }).filter({ hasText: subject }).first().waitFor()
+    expect(await page.locator('tbody tr').first().textContent()).toContain('local')
+    await page.getByLabel('Kind').selectOption('rollout')
+    await expect.poll(() => page.locator('tbody tr', { hasText: 'budget:' }).count()).toBe(0)
     await close()
   })
 
@@ -144,5 +246,21 @@ describe('the page of operators, on a controller and two agents', async () => {
     await page.keyboard.press('Enter')
     await page.waitForSelector('.picture')
     await close()
+  })
+
+  test('no page has a serious or critical violation that axe-core finds, in light and dark', async ({ skip }) => {
+    if (browser === undefined) return skip()
+    const found: Record<string, string[]> = {}
+    for (const name of NAMES) {
+      const { page, close } = await open(name)
+      for (const theme of ['light', 'dark'] as const) {
+        await page.emulateMedia({ colorScheme: theme })
+        await page.waitForSelector(`html[data-theme=${theme}]`)
+        const violations = await findViolations(page)
+        if (violations.length > 0) found[`${name}, ${theme}`] = violations
+      }
+      await close()
+    }
+    expect(found).toEqual({})
   })
 })

@@ -1,19 +1,5 @@
-export const AUDIT_KINDS = ['budget', 'rollout', 'command', 'alert-rule', 'family'] as const
+import type { z } from 'zod'
+import type { AuditView, auditPageSchema } from '../../api/audit-schemas.ts'
 
-export interface AuditEntry {
-  readonly id: number
-  readonly at: string
-  readonly actor: string
-  readonly address?: string
-  readonly kind: (typeof AUDIT_KINDS)[number]
-  readonly action: string
-  readonly subject: string
-  readonly before?: unknown
-  readonly after?: unknown
-}
-
-/** Latest first; `next` is where the next page begins. */
-export interface AuditPageAnswer {
-  readonly entries: readonly AuditEntry[]
-  readonly next?: number
-}
+export type AuditEntry = AuditView
+export type AuditPageAnswer = z.infer<typeof auditPageSchema>

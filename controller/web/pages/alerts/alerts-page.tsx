@@ -1,4 +1,12 @@
-import type { Alert, AlertDelivery, AlertEvent, AlertMetric, AlertRule } from '../../contracts/alerts.ts'
+import type {
+  Alert,
+  AlertDeliveries,
+  AlertEvent,
+  AlertEvents,
+  AlertMetrics,
+  AlertRules,
+  Alerts,
+} from '../../contracts/alerts.ts'
 import { Ago } from '../../parts/ago.tsx'
 import { Missing } from '../../parts/missing.tsx'
 import { Panel } from '../../parts/panel.tsx'
@@ -74,11 +82,11 @@ function Past({ events }: { events: readonly AlertEvent[] }) {
 
 /** What is wrong by the operators' own rules, the rules, and whether those who should know were told. */
 export function AlertsPage() {
-  const alerts = useApi<{ alerts: Alert[] }>('alerts', { everyMs: 5000 })
-  const rules = useApi<{ rules: AlertRule[] }>('alerts/rules')
-  const events = useApi<{ events: AlertEvent[] }>('alerts/events?limit=50', { everyMs: 10_000 })
-  const deliveries = useApi<{ deliveries: AlertDelivery[] }>('alerts/deliveries', { everyMs: 10_000 })
-  const metrics = useApi<{ metrics: AlertMetric[] }>('alerts/metrics')
+  const alerts = useApi<Alerts>('alerts', { everyMs: 5000 })
+  const rules = useApi<AlertRules>('alerts/rules')
+  const events = useApi<AlertEvents>('alerts/events?limit=50', { everyMs: 10_000 })
+  const deliveries = useApi<AlertDeliveries>('alerts/deliveries', { everyMs: 10_000 })
+  const metrics = useApi<AlertMetrics>('alerts/metrics')
   return (
     <>
       <h1>Alerts</h1>
@@ -88,7 +96,13 @@ export function AlertsPage() {
           <Panel title="Now">
             <Firing alerts={alerts.data.alerts} />
           </Panel>
-          <RulesPanel rules={rules.data?.rules ?? []} metrics={metrics.data?.metrics ?? []} onChange={rules.reload} />
+          <RulesPanel
+            rules={rules.data?.rules ?? []}
+            metrics={metrics.data?.metrics ?? []}
+            onChange={() => {
+              for (const each of [rules, alerts, events, deliveries]) each.reload()
+            }}
+          />
           <div class="columns">
             <Panel title="Before">
               <Past events={events.data?.events ?? []} />

@@ -25,7 +25,7 @@ const Field = ({ name, children }: { name: string; children: ComponentChildren }
 export function RuleDialog(props: {
   rule: AlertRule | undefined
   metrics: readonly AlertMetric[]
-  onSave: (rule: AlertRule) => void
+  onSave: (rule: AlertRule) => Promise<string | undefined>
   onClose: () => void
 }) {
   const [rule, setRule] = useState(props.rule ?? EMPTY)

@@ -16,14 +16,14 @@ export function RulesPanel(props: {
   const [editing, setEditing] = useState<AlertRule | 'new'>()
   const [removing, setRemoving] = useState<AlertRule>()
   const [failure, setFailure] = useState<string>()
-  const call = async (rule: string, method: string, body?: unknown): Promise<void> => {
-    try {
-      await callApi(`alerts/rules/${encodeURIComponent(rule)}`, { method, body })
-      setFailure(undefined)
-    } catch (error) {
-      setFailure((error as ApiFailure).message)
-    }
+  /** @returns Why it was refused. */
+  const call = async (rule: string, method: string, body?: unknown): Promise<string | undefined> => {
+    const refusal = await callApi(`alerts/rules/${encodeURIComponent(rule)}`, { method, body }).then(
+      () => undefined,
+      ({ message }: ApiFailure) => message,
+    )
     props.onChange()
+    return refusal
   }
   const save = ({ id, ...body }: AlertRule) => call(id, 'PUT', body)
   return (
@@ -63,7 +63,7 @@ export function RulesPanel(props: {
                   <span class="row">
                     <button
                       type="button"
-                      onClick={() => void save({ ...rule, isEnabled: !rule.isEnabled })}
+                      onClick={() => void save({ ...rule, isEnabled: !rule.isEnabled }).then(setFailure)}
                       aria-label={`Switch ${rule.id} ${rule.isEnabled ? 'off' : 'on'}`}
                     >
                       {rule.isEnabled ? 'Switch off' : 'Switch on'}
@@ -90,7 +90,7 @@ export function RulesPanel(props: {
         <RuleDialog
           rule={editing === 'new' ? undefined : editing}
           metrics={props.metrics}
-          onSave={(rule) => void save(rule)}
+          onSave={save}
           onClose={() => setEditing(undefined)}
         />
       )}
@@ -99,7 +99,7 @@ export function RulesPanel(props: {
           title={`Remove the rule ${removing.id}?`}
           action="Remove"
           isDanger
-          onConfirm={() => void call(removing.id, 'DELETE')}
+          onConfirm={() => call(removing.id, 'DELETE')}
           onClose={() => setRemoving(undefined)}
         >
           <p class="mono">{removing.condition}</p>

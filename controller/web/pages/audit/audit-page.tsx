@@ -1,4 +1,4 @@
-import { AUDIT_KINDS, type AuditEntry, type AuditPageAnswer } from '../../contracts/audit.ts'
+import type { AuditEntry, AuditPageAnswer } from '../../contracts/audit.ts'
 import { Ago } from '../../parts/ago.tsx'
 import { Evidence } from '../../parts/evidence.tsx'
 import { Missing } from '../../parts/missing.tsx'
@@ -6,6 +6,14 @@ import { Panel } from '../../parts/panel.tsx'
 import { withQuery } from '../../state/api.ts'
 import { route, setQuery } from '../../state/router.ts'
 import { useApi } from '../../state/use-api.ts'
+
+const KINDS = Object.keys({
+  budget: true,
+  rollout: true,
+  command: true,
+  'alert-rule': true,
+  family: true,
+} satisfies Record<AuditEntry['kind'], true>)
 
 function Entries({ entries }: { entries: readonly AuditEntry[] }) {
   return (
@@ -68,7 +76,7 @@ export function AuditPage() {
                 onChange={(event) => setQuery({ kind: event.currentTarget.value, before: undefined })}
               >
                 <option value="">all</option>
-                {AUDIT_KINDS.map((each) => (
+                {KINDS.map((each) => (
                   <option key={each} value={each}>
                     {each}
                   </option>

@@ -18,6 +18,7 @@ import { EventsPanel } from './events-panel.tsx'
 import { LatencyPanel } from './latency-panel.tsx'
 import { LedgersPanel } from './ledgers-panel.tsx'
 import { MachinePanel } from './machine-panel.tsx'
+import { PictureTiles } from './picture-tiles.tsx'
 import { SlotFigures } from './slot-figures.tsx'
 import { SlotPicture } from './slot-picture.tsx'
 import { SlotWhy } from './slot-why.tsx'
@@ -32,6 +33,9 @@ const KIND_OF_STATE = {
   offline: 'lost',
   lost: 'lost',
 } as const
+
+/** Among slots, which cannot have capitals in their names. */
+const PICTURES = 'ALL'
 
 function Head({ detail }: { detail: DeviceDetail }) {
   const { birth } = detail
@@ -83,6 +87,7 @@ export function DevicePage({ id }: { id: string }) {
       </>
     )
   const { data } = detail
+  const isTiled = route.value.query.view === 'pictures' && data.slots.length > 1
   const slot = data.slots.find((each) => each.slot === route.value.query.slot) ?? data.slots[0]
   const birth = data.birth?.slots.find((each) => each.slot === slot?.slot)
   const reported = data.reported?.slots.find((each) => each.slot === slot?.slot)
@@ -104,38 +109,55 @@ export function DevicePage({ id }: { id: string }) {
             {data.slots.length < 2 ? null : (
               <Segmented
                 label="Slot"
-                value={slot.slot}
-                choices={data.slots.map((each) => ({ value: each.slot, text: each.slot }))}
-                onChange={(next) => setQuery({ slot: next })}
+                value={isTiled ? PICTURES : slot.slot}
+                choices={[
+                  ...data.slots.map((each) => ({ value: each.slot as string, text: each.slot as string })),
+                  { value: PICTURES, text: 'All pictures' },
+                ]}
+                onChange={(next) =>
+                  setQuery(next === PICTURES ? { view: 'pictures' } : { slot: next, view: undefined })
+                }
               />
             )}
-            <CommandBar device={id} slot={slot.slot} isPaused={reported?.isPaused === true} />
+            {isTiled ? null : <CommandBar device={id} slot={slot.slot} isPaused={reported?.isPaused === true} />}
           </div>
-          <div class="columns wide-first stretch">
-            <Panel title={`${slot.slot}, as decoded here`}>
-              <SlotPicture device={id} slot={slot} birth={birth} />
-            </Panel>
-            <div class="stack">
-              <SlotFigures slot={slot} birth={birth} reported={reported} window={window} telemetry={telemetry.data} />
-              <SlotWhy
-                why={decision}
-                desired={desired}
-                reported={reported}
-                gen={data.desiredState?.gen}
-                answered={data.reported?.gen}
-              />
-            </div>
-          </div>
-          <DeviceCharts series={series.data} slot={slot.slot} leaseBps={slot.leaseBps} />
-          <div class="columns">
-            <LatencyPanel
-              window={window}
-              seconds={telemetry.data?.window?.seconds ?? 0}
-              frameRate={slot.configuration?.frameRate}
-            />
-            <UpdatePanel update={reported?.update} runs={reported?.manifestDigest ?? birth?.manifestDigest} />
-          </div>
-          <DecisionsPanel history={why.data?.history ?? []} slot={slot.slot} />
+          {isTiled ? (
+            <PictureTiles device={id} slots={data.slots} births={data.birth?.slots ?? []} />
+          ) : (
+            <>
+              <div class="columns wide-first stretch">
+                <Panel title={`${slot.slot}, as decoded here`}>
+                  <SlotPicture device={id} slot={slot} birth={birth} />
+                </Panel>
+                <div class="stack">
+                  <SlotFigures
+                    slot={slot}
+                    birth={birth}
+                    reported={reported}
+                    window={window}
+                    telemetry={telemetry.data}
+                  />
+                  <SlotWhy
+                    why={decision}
+                    desired={desired}
+                    reported={reported}
+                    gen={data.desiredState?.gen}
+                    answered={data.reported?.gen}
+                  />
+                </div>
+              </div>
+              <DeviceCharts series={series.data} slot={slot.slot} leaseBps={slot.leaseBps} />
+              <div class="columns">
+                <LatencyPanel
+                  window={window}
+                  seconds={telemetry.data?.window?.seconds ?? 0}
+                  frameRate={slot.configuration?.frameRate}
+                />
+                <UpdatePanel update={reported?.update} runs={reported?.manifestDigest ?? birth?.manifestDigest} />
+              </div>
+              <DecisionsPanel history={why.data?.history ?? []} slot={slot.slot} />
+            </>
+          )}
         </>
       )}
       <EnergyPanel telemetry={telemetry.data} birth={data.birth} primary={energySource} />

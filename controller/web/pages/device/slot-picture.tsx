@@ -1,20 +1,15 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { SlotBirth, SlotView } from '../../contracts/device.ts'
-import type { LiveModule, LiveStatus } from '../../contracts/live.ts'
+import type { LiveStatus } from '../../live/mount-live.ts'
 import { duration, milliseconds, rate } from '../../state/format.ts'
 import { DecodedPicture } from './decoded-picture.tsx'
 
-/** Decoding in this page; empty where it is not built in, and then the controller decodes. */
-const [loadLive] = Object.values(import.meta.glob<LiveModule>('../../live/mount-live.ts'))
+/** Decoding in this page is fetched when a picture is first looked at. */
+const loadLive = () => import('../../live/mount-live.ts')
 
 /** A canvas that is handed to a decoder for as long as it is shown; it cannot be handed over twice. */
-function LivePicture(props: {
-  device: string
-  slot: string
-  load: () => Promise<LiveModule>
-  onStatus: (status: LiveStatus) => void
-}) {
-  const { device, slot, load, onStatus } = props
+function LivePicture(props: { device: string; slot: string; onStatus: (status: LiveStatus) => void }) {
+  const { device, slot, onStatus } = props
   const place = useRef<HTMLDivElement>(null)
   useEffect(() => {
     const canvas = document.createElement('canvas')
@@ -23,7 +18,7 @@ function LivePicture(props: {
     place.current!.replaceChildren(canvas)
     let close: (() => void) | undefined
     let isOver = false
-    load().then(
+    loadLive().then(
       ({ mountLive }) => {
         if (isOver) return
         const picture = mountLive(canvas, { device, slot, onStatus })
@@ -35,7 +30,7 @@ function LivePicture(props: {
       isOver = true
       close?.()
     }
-  }, [device, slot, load, onStatus])
+  }, [device, slot, onStatus])
   return <div ref={place} class="picture-live" />
 }
 
@@ -53,12 +48,12 @@ function describeLive(status: LiveStatus | undefined): string {
 /** What the device sees, as decoded from what it sends: live in the page if it can, else picture by picture. */
 export function SlotPicture({ device, slot, birth }: { device: string; slot: SlotView; birth: SlotBirth | undefined }) {
   const [status, setStatus] = useState<LiveStatus>()
-  const isLive = loadLive !== undefined && status?.state !== 'failed'
+  const isLive = status?.state !== 'failed'
   const { uplink, configuration } = slot
   return (
     <figure class="picture">
       {isLive ? (
-        <LivePicture device={device} slot={slot.slot} load={loadLive!} onStatus={setStatus} />
+        <LivePicture device={device} slot={slot.slot} onStatus={setStatus} />
       ) : (
         <DecodedPicture device={device} slot={slot.slot} sequence={uplink?.sequence} />
       )}

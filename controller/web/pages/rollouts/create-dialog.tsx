@@ -2,7 +2,7 @@ import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import type { z } from 'zod'
 import type { familySchema } from '../../../api/schemas.ts'
-import type { RolloutPreview } from '../../contracts/rollouts.ts'
+import type { RolloutPreview, RolloutView } from '../../contracts/rollouts.ts'
 import { ConfirmDialog } from '../../parts/confirm-dialog.tsx'
 import { Note } from '../../parts/note.tsx'
 import { type ApiFailure, callApi } from '../../state/api.ts'
@@ -50,13 +50,13 @@ function usePreview(body: object, isReady: boolean) {
 }
 
 /** Choose a version, the devices and the waves; see who would be in which; start. */
-export function CreateDialog({ onCreated, onClose }: { onCreated: () => void; onClose: () => void }) {
+export function CreateDialog({ onCreated, onClose }: { onCreated: (id: string) => void; onClose: () => void }) {
   const families = useApi<FamilyHead[]>('families')
   const [manifestDigest, setDigest] = useState('')
   const [selector, setSelector] = useState('')
   const [waves, setWaves] = useState('5 25 50 100')
   const [needsApproval, setApproval] = useState(false)
-  const [failure, setFailure] = useState<string>()
+  const [soakMinutes, setSoak] = useState('10')
   const chosen = families.data?.find((each) => each.manifestDigest === manifestDigest) ?? families.data?.[0]
   const body = {
     family: chosen?.family,
@@ -67,22 +67,20 @@ export function CreateDialog({ onCreated, onClose }: { onCreated: () => void; on
       .filter((each) => each !== '')
       .map(Number),
     needsApproval,
+    soakS: 60 * Number(soakMinutes),
   }
   const { preview, failure: problem } = usePreview(body, chosen !== undefined)
-  const create = async (): Promise<void> => {
-    try {
-      await callApi('rollouts', { method: 'POST', body })
-      onCreated()
-    } catch (error) {
-      setFailure((error as ApiFailure).message)
-    }
-  }
+  const create = () =>
+    callApi<RolloutView>('rollouts', { method: 'POST', body }).then(
+      ({ id }) => onCreated(id),
+      (error: ApiFailure) => error.message,
+    ) as Promise<string | undefined>
   return (
     <ConfirmDialog
       title="New rollout"
       action="Start"
       isReady={preview !== undefined && preview.total > 0 && preview.conflicts.length === 0 && problem === undefined}
-      onConfirm={() => void create()}
+      onConfirm={create}
       onClose={onClose}
     >
       <Field name="Version">
@@ -105,11 +103,19 @@ export function CreateDialog({ onCreated, onClose }: { onCreated: () => void; on
       <Field name="Ends of the waves, percent">
         <input class="mono" value={waves} onInput={(event) => setWaves(event.currentTarget.value)} />
       </Field>
+      <Field name="After each wave, watch its devices for so many minutes">
+        <input
+          class="mono"
+          inputMode="decimal"
+          value={soakMinutes}
+          onInput={(event) => setSoak(event.currentTarget.value)}
+        />
+      </Field>
       <label class="row">
         <input type="checkbox" checked={needsApproval} onChange={(event) => setApproval(event.currentTarget.checked)} />
         Wait for approval after each wave
       </label>
-      {(failure ?? problem) === undefined ? null : <Note kind="lost">{failure ?? problem}</Note>}
+      {problem === undefined ? null : <Note kind="lost">{problem}</Note>}
       {preview === undefined ? null : (
         <p class="small">
           {preview.total} {preview.total === 1 ? 'slot' : 'slots'}:{' '}

@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks'
-import type { MemberState, RolloutMember } from '../../contracts/rollouts.ts'
+import type { MemberState, RolloutMember, RolloutMembers } from '../../contracts/rollouts.ts'
 import { Note } from '../../parts/note.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { type Column, VirtualList } from '../../parts/virtual-list.tsx'
@@ -43,7 +43,7 @@ function cell(member: RolloutMember, key: (typeof COLUMNS)[number]['key']) {
 
 export function MembersPanel({ id, total }: { id: string; total: number }) {
   const [state, setState] = useState<MemberState | ''>('')
-  const { data, failure } = useApi<{ members: RolloutMember[]; next?: string }>(
+  const { data, failure } = useApi<RolloutMembers>(
     withQuery(`rollouts/${encodeURIComponent(id)}/members`, { state, limit: PAGE }),
     { everyMs: 3000 },
   )

@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks'
-import type { RolloutSummary } from '../../contracts/rollouts.ts'
+import type { RolloutList, RolloutSummary } from '../../contracts/rollouts.ts'
 import { Ago } from '../../parts/ago.tsx'
 import { Missing } from '../../parts/missing.tsx'
 import { Panel } from '../../parts/panel.tsx'
@@ -59,7 +59,7 @@ function List({ rollouts }: { rollouts: readonly RolloutSummary[] }) {
 
 /** Versions on their way to devices, or one of them in full. */
 export function RolloutsPage({ id }: { id: string | undefined }) {
-  const { data, failure, reload } = useApi<{ rollouts: RolloutSummary[] }>('rollouts', { everyMs: 3000 })
+  const { data, failure } = useApi<RolloutList>('rollouts', { everyMs: 3000 })
   const [isCreating, setCreating] = useState(false)
   if (id !== undefined) return <RolloutDetail id={id} />
   return (
@@ -78,7 +78,14 @@ export function RolloutsPage({ id }: { id: string | undefined }) {
           <List rollouts={data.rollouts} />
         </Panel>
       )}
-      {isCreating ? <CreateDialog onCreated={reload} onClose={() => setCreating(false)} /> : null}
+      {isCreating ? (
+        <CreateDialog
+          onCreated={(id) => {
+            location.hash = linkTo(['rollouts', id])
+          }}
+          onClose={() => setCreating(false)}
+        />
+      ) : null}
     </>
   )
 }
