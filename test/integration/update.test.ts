@@ -150,6 +150,8 @@ test(
       const slot = await update(ear, versions['as good'])
       expect(slot).toMatchObject({
         manifestDigest: versions['as good'],
+        // The ladder came for the version before: the new one can run it.
+        configuration: { variant: 'tiny', alpha255: 64 },
         update: {
           state: 'committed',
           attempt: 1,
@@ -174,7 +176,10 @@ test(
       const from = ear.said.length
       await restart()
       const again = await ear.until('reported', reportedSchema, ({ slots }) => slots[0]!.phase === 'applied', from)
-      expect(again.slots[0]).toMatchObject({ manifestDigest: versions['as good'] })
+      expect(again.slots[0]).toMatchObject({
+        manifestDigest: versions['as good'],
+        configuration: { variant: 'tiny', alpha255: 64 },
+      })
 
       await ear.tell('command/back', { kind: 'roll-back', slot: SLOT })
       await ear.until('reported', reportedSchema, ({ slots: [one] }) => one!.manifestDigest === shipped, from)
