@@ -51,7 +51,7 @@ const LEASED_SHARE = 0.97
 
 export function createPlanner(options: PlannerOptions): Planner {
   const { store, fleet, families, streams, events, clock, log } = options
-  const margins = new RowMargins()
+  const margins = new RowMargins(store.bounds.load()?.rows)
   const explorer = new Explorer()
   const publishedMs = new Map<DeviceId, number>()
   /** As the latest plan that had the device sees it. */
@@ -220,6 +220,7 @@ export function createPlanner(options: PlannerOptions): Planner {
 
   function planNow(): void {
     checkLimits()
+    store.bounds.save({ latencyK: fleet.beliefs.latencyK, rows: margins.learned })
     const rows = limits()
     const next = explorer.apply(planFleet({ slots: slotInputs(), ...rows }), clock.monotonicMs())
     const slotsOf = new Map<DeviceId, PlannedSlot[]>()

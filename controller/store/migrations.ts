@@ -128,4 +128,11 @@ export const migrations: readonly string[] = [
   `
   DELETE FROM estimates;
   `,
+  // What was learned about how wide bounds must be.
+  `
+  CREATE TABLE bounds (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    body TEXT NOT NULL
+  ) STRICT;
+  `,
 ]

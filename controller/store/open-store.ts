@@ -4,6 +4,7 @@ import { describeError, StoreError } from '@espalier/shared/errors'
 import SqliteDatabase from 'better-sqlite3'
 import { type BirthTable, birthTable } from './births.ts'
 import { type BootTable, bootTable } from './boots.ts'
+import { type BoundsTable, boundsTable } from './bounds.ts'
 import { type BudgetTable, budgetTable } from './budgets.ts'
 import type { Database } from './database.ts'
 import { type DecisionTable, decisionTable } from './decisions.ts'
@@ -22,6 +23,7 @@ export interface Store {
   readonly events: EventTable
   readonly telemetry: TelemetryTable
   readonly decisions: DecisionTable
+  readonly bounds: BoundsTable
   close(): void
 }
 
@@ -103,6 +105,7 @@ export function openStore(path: string): Store {
     events: guard(eventTable(open), 'events', path),
     telemetry: guard(telemetryTable(open, boots), 'telemetry', path),
     decisions: guard(decisionTable(open), 'decisions', path),
+    bounds: guard(boundsTable(open), 'bounds', path),
     close: () => open.close(),
   }
 }
