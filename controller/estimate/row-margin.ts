@@ -1,17 +1,19 @@
+import { z } from 'zod'
 import { adaptK } from './adapt-k.ts'
 
 /** What is learned about how well the plan for one shared limit is kept. Shares of the limit. */
-export interface RowMargin {
-  readonly k: number
+export const rowMarginSchema = z.object({
+  k: z.number().positive(),
   /**
    * Variance of (measured - planned) that the estimates do not know of, because what shares a limit changes together: twice the
    * mean square of what is above 0, for only that can break a limit, less what was predicted.
    */
-  readonly common: number
+  common: z.number().positive(),
   /** Variance that the estimates predicted of the last plan: falls when few devices carry the load, rises after changes. */
-  readonly predicted: number
-  readonly looks: number
-}
+  predicted: z.number().min(0),
+  looks: z.int().min(0),
+})
+export type RowMargin = Readonly<z.infer<typeof rowMarginSchema>>
 
 /** What one look at a limit says. */
 export interface RowReading {

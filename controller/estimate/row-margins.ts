@@ -7,8 +7,16 @@ const kindOf = (key: string): string => key.split(':')[0]!
 
 /** What was learned about the shared limits of a controller, by their keys (`site:<id>`, `gateway:<id>`, `power`, `carbon`). */
 export class RowMargins {
-  readonly #margins = new Map<string, RowMargin>()
+  readonly #margins: Map<string, RowMargin>
   readonly #learnedMs = new Map<string, number>()
+
+  constructor(learned: ReadonlyMap<string, RowMargin> = new Map()) {
+    this.#margins = new Map(learned)
+  }
+
+  get learned(): ReadonlyMap<string, RowMargin> {
+    return this.#margins
+  }
 
   /**
    * The share of a limit that the next plan leaves free. What its members share is the mean of its own and of all limits of its

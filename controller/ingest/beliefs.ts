@@ -45,16 +45,21 @@ const FAULTS: Readonly<Record<FaultKind, string>> = {
 
 /**
  * What is believed of slots: their own estimates, what devices of one class share, and how wide bounds must be. Priors are a
- * function of the stored estimates, so they outlive restarts with them; a faulty sensor is found again within a minute.
+ * function of the stored estimates, so they outlive restarts with them; k is stored with the margins of limits; a faulty sensor is found again within a minute.
  */
 export class Beliefs {
   readonly #fleet: Fleet
   readonly #pooled = new Map<string, Pooled>()
   readonly #sensors = new Map<string, SensorState>()
-  #latencyK = START_LATENCY_K
+  #latencyK: number
 
-  constructor(fleet: Fleet) {
+  constructor(fleet: Fleet, latencyK: number = START_LATENCY_K) {
     this.#fleet = fleet
+    this.#latencyK = latencyK
+  }
+
+  get latencyK(): number {
+    return this.#latencyK
   }
 
   #classOf(device: DeviceRecord, slot: SlotBirth): string {

@@ -28,13 +28,18 @@ export function isConnected(device: DeviceRecord): boolean {
 /** All devices that were ever seen, in order of id. */
 export class Fleet {
   readonly #devices = new Map<DeviceId, DeviceRecord>()
-  readonly beliefs = new Beliefs(this)
+  readonly beliefs: Beliefs
   /** In order of id; undefined after a device was added. */
   #sorted: readonly DeviceRecord[] | undefined
 
+  /** @param latencyK As learned before; absent: to be learned. */
+  constructor(latencyK?: number) {
+    this.beliefs = new Beliefs(this, latencyK)
+  }
+
   /** Start from what the store knows. */
   static load(store: Store): Fleet {
-    const fleet = new Fleet()
+    const fleet = new Fleet(store.bounds.load()?.latencyK)
     for (const { id, ...row } of store.devices.list()) Object.assign(fleet.open(id), row)
     for (const birth of store.births.list()) fleet.open(birth.device).birth = birth
     for (const [device, desired] of store.desired.list()) fleet.open(device).desired = desired

@@ -68,7 +68,7 @@ const RENEWAL_MS = (LEASE_TTL_S * 1000) / 3
 export function createPlanner(options: PlannerOptions): Planner {
   const { store, fleet, families, streams, events, clock, log } = options
   const withFamilyOrders = options.withFamilyOrders ?? ((bodies) => bodies)
-  const margins = new RowMargins()
+  const margins = new RowMargins(store.bounds.load()?.rows)
   const explorer = new Explorer()
   const publishedMs = new Map<DeviceId, number>()
   /** As the latest plan that had the device sees it. */
@@ -191,6 +191,7 @@ export function createPlanner(options: PlannerOptions): Planner {
 
   function planNow(): void {
     checkLimits()
+    store.bounds.save({ latencyK: fleet.beliefs.latencyK, rows: margins.learned })
     const budgets = store.budgets.list()
     const limits = limitsUnder(budgets)
     const sources = { families, beliefs: fleet.beliefs, budgets, plannedOf: (key: string) => explorer.plannedOf(key) }

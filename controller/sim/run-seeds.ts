@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { SeedJob, SeedMessage } from './seed-worker.ts'
-import { POWER_STEPS, type SeedResult } from './simulate.ts'
+import { type SeedResult, stepsOf } from './simulate.ts'
 
 function runSeed(job: SeedJob, onStep: () => void): Promise<SeedResult> {
   const worker = new Worker(new URL('./seed-worker.js', import.meta.url), { workerData: job })
@@ -22,7 +22,7 @@ export async function runSeeds(
   onProgress: (done: number, of: number) => void,
 ): Promise<SeedResult[]> {
   const results: SeedResult[] = []
-  const of = seeds.length * (job.options.policies.length + 1 + (job.options.isPowerCompared ? POWER_STEPS : 0))
+  const of = seeds.length * stepsOf(job.options)
   let [next, done] = [0, 0]
   const lane = async (): Promise<void> => {
     while (next < seeds.length) {

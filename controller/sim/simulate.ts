@@ -13,8 +13,8 @@ export interface SimulationOptions {
   /** Names in POLICIES. */
   readonly policies: readonly string[]
   readonly bandwidth?: readonly BandwidthTrace[]
-  /** Also find at how much less power `ours` is worth as much as `static-best`; both must be among the policies. */
-  readonly isPowerCompared?: boolean
+  /** Also find at how much less power `ours` is worth as much as each of these; all and `ours` must be among the policies. */
+  readonly powerRivals?: readonly string[]
 }
 
 export interface PolicyResult extends Omit<Outcome, 'utilityByEpoch' | 'violationsBySite'> {
@@ -31,8 +31,8 @@ export interface SeedResult {
   readonly powerCapW: number
   readonly policies: readonly PolicyResult[]
   readonly calibration: Calibration
-  /** Power of `ours` where it has the utility of `static-best`, W; undefined if that was not asked. */
-  readonly equalUtilityW?: number
+  /** By rival: mean power of `ours` where it has the utility of that one, W. */
+  readonly equalUtilityW: Readonly<Record<string, number>>
 }
 
 const sum = (values: Float64Array): number => values.reduce((a, b) => a + b, 0)
@@ -44,32 +44,38 @@ function tenths(values: Float64Array, reference: Float64Array): number[] {
   })
 }
 
-/** Plays that the search for equal utility takes. */
-export const POWER_STEPS = 3
+/** Plays that the search for equal utility takes for each rival at most; fewer once it is this close. */
+const POWER_STEPS = 3
+const CLOSE = 0.003
 /** First guess of the share of the power at which `ours` is worth what a fixed assignment is. */
-const FIRST_SHARE = 0.7
+const FIRST_SHARE = 0.77
 
-/** Power at which `ours` has a utility, by secants over the share of the limit that it plans for. */
-function findEqualUtility(
-  world: World,
-  full: Pick<Outcome, 'utility' | 'powerW'>,
-  utility: number,
-  onStep: (k: number) => void,
-): number {
+type Tried = { readonly share: number } & Pick<Outcome, 'utility' | 'powerW'>
+
+/**
+ * Power at which `ours` has a utility, by secants over the share of the limit that it plans for.
+ *
+ * @param tried At least the full limit; what is played is added.
+ */
+function findEqualUtility(world: World, tried: Tried[], utility: number, onStep: () => void): number {
   const { fleet } = world
-  const tried = [{ share: 1, ...full }]
-  let share = FIRST_SHARE
-  for (let k = 1; k <= POWER_STEPS; k++) {
+  const nearest = () => tried.sort((a, b) => Math.abs(a.utility - utility) - Math.abs(b.utility - utility))
+  for (let k = 0; k < POWER_STEPS; k++) {
+    const [near, next] = nearest()
+    onStep()
+    if (next !== undefined && Math.abs(near!.utility - utility) < CLOSE * utility) continue
+    const secant = (): number =>
+      near!.share + ((utility - near!.utility) * (next!.share - near!.share)) / (next!.utility - near!.utility)
+    const share = next === undefined ? FIRST_SHARE : Math.min(1, Math.max(0.4, secant()))
     tried.push({ share, ...play(world, makeOurs({ powerShare: share })(fleet, world)) })
-    tried.sort((a, b) => Math.abs(a.utility - utility) - Math.abs(b.utility - utility))
-    const [near, next] = [tried[0]!, tried[1]!]
-    share = near.share + ((utility - near.utility) * (next.share - near.share)) / (next.utility - near.utility)
-    share = Math.min(1, Math.max(0.4, share))
-    onStep(k)
   }
-  const [near, next] = [tried[0]!, tried[1]!]
-  return near.powerW + ((utility - near.utility) * (next.powerW - near.powerW)) / (next.utility - near.utility)
+  const [near, next] = nearest()
+  return near!.powerW + ((utility - near!.utility) * (next!.powerW - near!.powerW)) / (next!.utility - near!.utility)
 }
+
+/** Plays of one seed, for progress. */
+export const stepsOf = ({ policies, powerRivals = [] }: Omit<SimulationOptions, 'bandwidth'>): number =>
+  policies.length + 1 + POWER_STEPS * powerRivals.length
 
 /** Play one world with each policy. Deterministic: a seed and options give the same figures on every machine. */
 export function simulateSeed(
@@ -77,11 +83,11 @@ export function simulateSeed(
   options: SimulationOptions,
   onProgress: (done: number, of: number) => void = () => {},
 ): SeedResult {
-  const { devices, hours, policies, bandwidth } = options
+  const { devices, hours, policies, bandwidth, powerRivals = [] } = options
   const fleet = makeFleet({ devices, seed })
   const epochs = Math.round((hours * 3600) / EPOCH_S)
   const world = makeWorld(fleet, { epochs, seed, ...(bandwidth === undefined ? {} : { bandwidth }) })
-  const steps = policies.length + 1 + (options.isPowerCompared ? POWER_STEPS : 0)
+  const steps = stepsOf(options)
   const reference = play(world, clairvoyant(fleet, world), { isSwitchingFree: true })
   onProgress(1, steps)
   const results = policies.map((policy, k): PolicyResult => {
@@ -94,20 +100,20 @@ export function simulateSeed(
       utilityPctByTenth: tenths(utilityByEpoch, reference.utilityByEpoch),
     }
   })
-  const equal =
-    options.isPowerCompared === true
-      ? findEqualUtility(
-          world,
-          results.find(({ policy }) => policy === 'ours')!,
-          results.find(({ policy }) => policy === 'static-best')!.utility,
-          (k) => onProgress(policies.length + 1 + k, steps),
-        )
-      : undefined
+  const resultOf = (name: string) => results.find(({ policy }) => policy === name)!
+  const tried: Tried[] = powerRivals.length === 0 ? [] : [{ share: 1, ...resultOf('ours') }]
+  let done = policies.length + 1
+  const equalUtilityW = Object.fromEntries(
+    powerRivals.map((rival) => [
+      rival,
+      findEqualUtility(world, tried, resultOf(rival).utility, () => onProgress(++done, steps)),
+    ]),
+  )
   return {
     seed,
     powerCapW: fleet.powerCapW,
     policies: results,
     calibration: calibrateLatency(world, seed),
-    ...(equal === undefined ? {} : { equalUtilityW: equal }),
+    equalUtilityW,
   }
 }

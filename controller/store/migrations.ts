@@ -220,4 +220,11 @@ export const migrations: readonly string[] = [
   DROP TABLE budgets;
   ALTER TABLE new_budgets RENAME TO budgets;
   `,
+  // What was learned about how wide bounds must be.
+  `
+  CREATE TABLE bounds (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    body TEXT NOT NULL
+  ) STRICT;
+  `,
 ]

@@ -6,6 +6,7 @@ import { type AlertTable, alertTable } from './alerts.ts'
 import { type AuditTable, auditTable } from './audit.ts'
 import { type BirthTable, birthTable } from './births.ts'
 import { type BootTable, bootTable } from './boots.ts'
+import { type BoundsTable, boundsTable } from './bounds.ts'
 import { type BudgetTable, budgetTable } from './budgets.ts'
 import type { Database } from './database.ts'
 import { type DecisionTable, decisionTable } from './decisions.ts'
@@ -32,6 +33,7 @@ export interface Store {
   readonly alerts: AlertTable
   readonly samples: SampleTable
   readonly series: SeriesTable
+  readonly bounds: BoundsTable
   close(): void
 }
 
@@ -119,6 +121,7 @@ export function openStore(path: string): Store {
     alerts: guard(alertTable(open, audit), 'alerts', path),
     samples: guard(sampleTable(open), 'samples', path),
     series: guard(seriesTable(open), 'series', path),
+    bounds: guard(boundsTable(open), 'bounds', path),
     close: () => open.close(),
   }
 }

@@ -1,5 +1,5 @@
 import { worthOf } from '../fleet.ts'
-import { lateShare, play } from '../play.ts'
+import { lateShare, type Outcome, play } from '../play.ts'
 import type { MakePolicy, Policy } from '../policy.ts'
 import { makeChoice, solveTables } from '../tables.ts'
 import type { World } from '../world.ts'
@@ -8,11 +8,19 @@ const SEARCHES = 6
 const ALLOWED_VIOLATIONS = 0.01
 /** One epoch in this many enters the means. */
 const SAMPLED = 20
+/** Where the searches look. */
+const POWER_SHARES = [0.6, 1.2] as const
+const UPLINK_SHARES = [0.3, 1.2] as const
 
 const fixed = (chosen: Uint8Array): Policy => ({ decide: () => chosen })
 
-/** The best assignment by means over the whole run, for uplinks and power scaled by a share. */
-function assign(world: World, shares: readonly number[], powerShare: number): Uint8Array {
+const isAllowed = ({ siteViolations, powerViolations }: Outcome): boolean =>
+  siteViolations <= ALLOWED_VIOLATIONS && powerViolations <= ALLOWED_VIOLATIONS
+
+type Assign = (shares: readonly number[], powerShare: number) => Uint8Array
+
+/** Gives the best assignment by means over the whole run, for each site's uplink and for power scaled by a share. */
+function assigner(world: World): Assign {
   const { fleet } = world
   const sampled = Array.from({ length: Math.ceil(world.epochs / SAMPLED) }, (_, k) => k * SAMPLED)
   const mean = (of: (t: number) => number) => sampled.reduce((sum, t) => sum + of(t), 0) / sampled.length
@@ -38,9 +46,12 @@ function assign(world: World, shares: readonly number[], powerShare: number): Ui
       },
     ]),
   )
-  const siteBps = fleet.sites.map((_, s) => shares[s]! * mean((t) => world.capacityBps(t, s)))
-  const { chosen } = solveTables(fleet, tables, { siteBps, powerW: powerShare * fleet.powerCapW })
-  return Uint8Array.from(fleet.devices, (_, i) => chosen.get(i)!)
+  const siteBps = fleet.sites.map((_, s) => mean((t) => world.capacityBps(t, s)))
+  return (shares, powerShare) => {
+    const limits = { siteBps: siteBps.map((bps, s) => shares[s]! * bps), powerW: powerShare * fleet.powerCapW }
+    const { chosen } = solveTables(fleet, tables, limits)
+    return Uint8Array.from(fleet.devices, (_, i) => chosen.get(i)!)
+  }
 }
 
 /**
@@ -60,30 +71,51 @@ function largestShares(
   return lows
 }
 
+/** Searches in one world. Each says what share of a limit may be planned for so that it is broken in at most 1 % of its epochs. */
+function searchesOf(world: World) {
+  const { sites } = world.fleet
+  const assign = assigner(world)
+  const outcome = (uplinks: readonly number[], power: number) => play(world, fixed(assign(uplinks, power)))
+  const everySite = (share: number) => sites.map(() => share)
+  return {
+    assign,
+    outcome,
+    everySite,
+    power: (uplinks: readonly number[]) =>
+      largestShares(1, POWER_SHARES, ([share]) => [outcome(uplinks, share!).powerViolations <= ALLOWED_VIOLATIONS])[0]!,
+    /** One share for all uplinks; the power must be kept with it. */
+    together: (power: number) =>
+      largestShares(1, UPLINK_SHARES, ([share]) => [isAllowed(outcome(everySite(share!), power))])[0]!,
+    apart: (power: number) =>
+      largestShares(sites.length, UPLINK_SHARES, (shares) =>
+        outcome(shares, power).violationsBySite.map((share) => share <= ALLOWED_VIOLATIONS),
+      ),
+  }
+}
+
 /**
  * The best fixed assignment that breaks power in at most 1 % of epochs and uplinks in at most 1 % of site-epochs, found
- * in hindsight: the share of the power that may be planned for, then that of the uplinks, together and for each site alone,
- * then the power's again; the better of the two counts.
+ * in hindsight: first the share of the power that may be planned for, then one share of all uplinks.
  */
-export const staticBest: MakePolicy = (fleet, world) => {
-  const outcome = (uplinks: readonly number[], power: number) => play(world, fixed(assign(world, uplinks, power)))
-  const everySite = (share: number) => fleet.sites.map(() => share)
-  const searchPower = (uplinks: readonly number[]) =>
-    largestShares(1, [0.6, 1.2], ([share]) => [outcome(uplinks, share!).powerViolations <= ALLOWED_VIOLATIONS])[0]!
-  const first = searchPower(everySite(1))
-  const [together] = largestShares(1, [0.3, 1.2], ([share]) => [
-    outcome(everySite(share!), first).siteViolations <= ALLOWED_VIOLATIONS,
-  ])
-  const apart = largestShares(fleet.sites.length, [0.3, 1.2], (shares) =>
-    outcome(shares, first).violationsBySite.map((share) => share <= ALLOWED_VIOLATIONS),
-  )
-  const candidates = [everySite(together!), apart].map((uplinks) => {
-    const power = searchPower(uplinks)
-    return { uplinks, power, ...outcome(uplinks, power) }
-  })
-  const allowed = candidates.filter(
-    (c) => c.siteViolations <= ALLOWED_VIOLATIONS && c.powerViolations <= ALLOWED_VIOLATIONS,
-  )
+export const staticBest: MakePolicy = (_, world) => {
+  const { assign, everySite, ...search } = searchesOf(world)
+  const power = search.power(everySite(1))
+  return fixed(assign(everySite(search.together(power)), power))
+}
+
+/**
+ * The same with more to choose from: uplinks together and each by itself, then the power again; the best of these
+ * and of what `staticBest` found.
+ */
+export const staticBestSites: MakePolicy = (_, world) => {
+  const { assign, outcome, everySite, ...search } = searchesOf(world)
+  const first = search.power(everySite(1))
+  const [together, apart] = [everySite(search.together(first)), search.apart(first)]
+  const candidates = [
+    { uplinks: together, power: first },
+    ...[together, apart].map((uplinks) => ({ uplinks, power: search.power(uplinks) })),
+  ].map((plan) => ({ ...plan, ...outcome(plan.uplinks, plan.power) }))
+  const allowed = candidates.filter(isAllowed)
   const best = (allowed.length > 0 ? allowed : candidates).reduce((a, b) => (b.utility > a.utility ? b : a))
-  return fixed(assign(world, best.uplinks, best.power))
+  return fixed(assign(best.uplinks, best.power))
 }

@@ -37,6 +37,28 @@ describe('simulateSeed()', () => {
     expect(of('ours').utilityPct).toBeLessThan(of('clairvoyant').utilityPct)
   })
 
+  test('lets the rival with a share for each site do no worse than that with one for all', () => {
+    expect(of('static-best-sites').utilityPct).toBeGreaterThanOrEqual(of('static-best').utilityPct)
+    expect(of('static-best').siteViolations).toBeLessThanOrEqual(0.01)
+    expect(of('static-best').powerViolations).toBeLessThanOrEqual(0.01)
+  })
+
+  test('finds less power at which it is worth what a rival of less utility is', () => {
+    const rivals = ['equal-share', 'alert-like']
+    const { policies, equalUtilityW } = simulateSeed(3, {
+      devices: 30,
+      hours: 0.3,
+      policies: ['ours', ...rivals],
+      powerRivals: rivals,
+    })
+    const [ours, ...others] = policies
+    expect(Object.keys(equalUtilityW)).toEqual(rivals)
+    for (const { policy, utilityPct } of others) {
+      expect(utilityPct).toBeLessThan(ours!.utilityPct)
+      expect(equalUtilityW[policy]).toBeLessThan(ours!.powerW)
+    }
+  })
+
   test('takes uplinks from traces', () => {
     const trace = parseBandwidthTrace('steps', '0 1\n60 3\n120 2\n')
     const fleet = makeFleet({ devices: 10, seed: 1 })

@@ -1,6 +1,8 @@
 import { fork } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { RowMargins } from '@espalier/controller/estimate/row-margins'
+import { Fleet } from '@espalier/controller/ingest/fleet'
 import { openStore } from '@espalier/controller/store/open-store'
 import { StoreError } from '@espalier/shared/errors'
 import Database from 'better-sqlite3'
@@ -24,6 +26,20 @@ describe('the store', () => {
     gens.push(second.desired.commit(DEVICE, body).gen)
     second.close()
     expect(gens).toEqual([1, 2, 3, 101])
+  })
+
+  test('keeps how wide bounds must be, across restarts', () => {
+    const path = join(temporaryFolder(), 'c.sqlite')
+    const first = openStore(path)
+    const margins = new RowMargins(first.bounds.load()?.rows)
+    margins.learn('fleet', { miss: 0.2, isViolated: true, predicted: 0.001 }, 0)
+    first.bounds.save({ latencyK: 3.25, rows: margins.learned })
+    first.close()
+    const second = openStore(path)
+    expect(Fleet.load(second).beliefs.latencyK).toBe(3.25)
+    expect(new RowMargins(second.bounds.load()?.rows).shareOf('fleet')).toBe(margins.shareOf('fleet'))
+    expect(margins.shareOf('fleet')).not.toBe(new RowMargins().shareOf('fleet'))
+    second.close()
   })
 
   test('has a generation on disk when its commit returns, even if the process is killed at that moment', async () => {
