@@ -32,6 +32,8 @@ export interface Store {
   readonly alerts: AlertTable
   readonly samples: SampleTable
   readonly series: SeriesTable
+  /** Everything that is written meanwhile is on disk when it returns, or, if it throws, nothing. */
+  atomically<T>(write: () => T): T
   close(): void
 }
 
@@ -119,6 +121,15 @@ export function openStore(path: string): Store {
     alerts: guard(alertTable(open, audit), 'alerts', path),
     samples: guard(sampleTable(open), 'samples', path),
     series: guard(seriesTable(open), 'series', path),
+    atomically<T>(write: () => T): T {
+      try {
+        return open.transaction(write)()
+      } catch (error) {
+        // The commit itself may find the disk full.
+        if (error instanceof SqliteDatabase.SqliteError) throw storeError('commit to', path, error)
+        throw error
+      }
+    },
     close: () => open.close(),
   }
 }
