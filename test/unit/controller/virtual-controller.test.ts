@@ -20,7 +20,11 @@ import { expect, onTestFinished, test } from 'vitest'
 import { configuration, envelope, makeBirth, makeTelemetry, manifest, temporaryFolder } from './controller-fixtures.ts'
 
 const codec = manifest as CodecManifest
-const families = { get: () => ({ manifest, manifestDigest: 'a'.repeat(64) }), list: () => [] } as unknown as Families
+const families = {
+  get: () => ({ manifest, manifestDigest: 'a'.repeat(64) }),
+  version: () => undefined,
+  list: () => [],
+} as unknown as Families
 
 /** A device in virtual time: what it runs costs its card times factors that only it knows, and pictures change. */
 class VirtualDevice {
