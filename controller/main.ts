@@ -159,7 +159,6 @@ async function start(config: ControllerConfig, log: Logger, clock: Clock, closer
     },
     onUnknown: askRebirth,
     onTelemetry(device, after, before) {
-      overview.noteTelemetry(device.id, after)
       if (before === undefined || device.birth === undefined) return
       rollouts.observe(device, before, after)
       alerts.observe(device.id, before, after)

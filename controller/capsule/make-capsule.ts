@@ -1,7 +1,6 @@
 import type { DeviceId } from '@espalier/shared/ids'
 import type { Capsule } from '@espalier/shared/messages/capsule'
 import type { Desired } from '@espalier/shared/messages/controller'
-import { allowedOptions, listOptions } from '../plan/option.ts'
 import type { PlannedSlot } from '../plan/plan-fleet.ts'
 import { makeCapsuleLadder } from './capsule-ladder.ts'
 
@@ -19,7 +18,7 @@ export function makeCapsule(
   const slots = desired.slots.flatMap(({ slot, lease: { ttlS: _, ...lease }, prices }): Capsule['slots'] => {
     const known = planned.find(({ input }) => input.birth.slot === slot)
     if (known === undefined) return []
-    const ladder = makeCapsuleLadder(known.chosen, allowedOptions(listOptions(known.input)).allowed)
+    const ladder = makeCapsuleLadder(known.chosen, known.allowed)
     return [{ slot, ladder, lease, prices }]
   })
   return { format: 'espalier-capsule/1', device, gen: desired.gen, issuedMs: Math.round(issuedMs), validS, slots }

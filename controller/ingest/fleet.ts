@@ -4,6 +4,7 @@ import type { Birth, Reported, State } from '@espalier/shared/messages/device'
 import type { SlotEstimate } from '../estimate/slot-estimate.ts'
 import type { Store } from '../store/open-store.ts'
 import { Beliefs } from './beliefs.ts'
+import type { RecentWindow } from './recent-window.ts'
 
 /** What the controller knows of a device now. Changed by ingest and the planner only. */
 export interface DeviceRecord {
@@ -16,6 +17,8 @@ export interface DeviceRecord {
   reported: Reported | undefined
   /** The last committed desired state. */
   desired: Desired | undefined
+  /** Counters at the beginning and end of the last seconds; undefined before any since the start. */
+  recent: RecentWindow | undefined
   readonly estimates: Map<string, SlotEstimate>
 }
 
@@ -65,6 +68,7 @@ export class Fleet {
       birth: undefined,
       reported: undefined,
       desired: undefined,
+      recent: undefined,
       estimates: new Map(),
     }
     this.#devices.set(id, record)

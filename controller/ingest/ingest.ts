@@ -19,6 +19,7 @@ import { predictNominal } from '../plan/predict.ts'
 import type { Store } from '../store/open-store.ts'
 import type { TelemetryRow } from '../store/telemetry.ts'
 import { type DeviceRecord, type Fleet, isConnected } from './fleet.ts'
+import { extendWindow } from './recent-window.ts'
 import { windowBetween } from './window.ts'
 
 export interface IngestOptions {
@@ -127,6 +128,7 @@ export function createIngest(options: IngestOptions): Ingest {
         counts.repeated++
         return
       }
+      device.recent = extendWindow(device.recent, taken.after)
       if (device.birth === undefined) options.onUnknown(device.id)
       else if (taken.before !== undefined) learn(device, taken.before, taken.after)
       options.onTelemetry?.(device, taken.after, taken.before)

@@ -2,9 +2,9 @@ import { configurationId, parseConfigurationId } from '@espalier/shared/configur
 import { z } from 'zod'
 import { primaryEnergy } from '../ingest/energy-source.ts'
 import type { DeviceRecord } from '../ingest/fleet.ts'
+import type { RecentWindow } from '../ingest/recent-window.ts'
 import { healthSchema, judgeHealth } from './judge-health.ts'
 import { measureBetween } from './measure-window.ts'
-import type { RecentWindow } from './recent-window.ts'
 
 /** One line of the list of devices: sums over the device's slots, names of its first. Absent is what is not known. */
 export const deviceRowSchema = z.object({

@@ -1,18 +1,15 @@
 import type { Clock } from '@espalier/shared/clock'
 import { configurationId } from '@espalier/shared/configuration'
-import type { DeviceId } from '@espalier/shared/ids'
 import type { Rung } from '@espalier/shared/messages/controller'
 import { formatPower, formatRate } from '@espalier/shared/units'
 import type { ControllerEvent, EventBus } from '../events.ts'
 import type { Fleet } from '../ingest/fleet.ts'
 import type { Explanation } from '../plan/explain.ts'
-import type { Plan } from '../plan/plan-fleet.ts'
-import type { TelemetryRow } from '../store/telemetry.ts'
+import type { Plan, PlannedSlot } from '../plan/plan-fleet.ts'
 import type { Streams } from '../uplink/streams.ts'
 import { ChangeLog } from './change-log.ts'
 import { type DeviceRow, makeDeviceRow } from './device-row.ts'
 import { HEALTH_WORDS, type Health } from './judge-health.ts'
-import { extendWindow, type RecentWindow } from './recent-window.ts'
 
 export interface OverviewOptions {
   readonly fleet: Fleet
@@ -53,7 +50,6 @@ function describeReason(why: Explanation | undefined): { why: string; cause: str
 export class Overview {
   readonly changes = new ChangeLog()
   readonly #options: OverviewOptions
-  readonly #recent = new Map<DeviceId, RecentWindow>()
   readonly #rows = new Map<string, DeviceRow>()
   readonly #stale = new Set<string>()
   /** What each slot was last told to run. */
@@ -70,23 +66,12 @@ export class Overview {
     this.#unsubscribe = options.events.subscribe((event) => this.#hear(event))
   }
 
-  /** What ingest made of a telemetry message. */
-  noteTelemetry(device: DeviceId, row: TelemetryRow): void {
-    this.#recent.set(device, extendWindow(this.#recent.get(device), row))
-    this.#stale.add(device)
-  }
-
-  /** Counters at the beginning and end of the last seconds; undefined before any. */
-  recent(device: string): RecentWindow | undefined {
-    return this.#recent.get(device as DeviceId)
-  }
-
   row(id: string): DeviceRow | undefined {
     const device = this.#options.fleet.get(id)
     if (device === undefined) return undefined
     const known = this.#rows.get(id)
     if (known !== undefined && !this.#stale.has(id)) return known
-    const row = makeDeviceRow(device, this.#recent.get(device.id), (slot) => {
+    const row = makeDeviceRow(device, device.recent, (slot) => {
       const view = this.#options.streams.view(`${id}/${slot}`)
       return view !== undefined && view.ageMs < RATE_AGE_MS ? view.bitsPerSecond : undefined
     })
@@ -104,14 +89,14 @@ export class Overview {
     return this.#sorted
   }
 
-  /** By `device/slot`, under the latest plan. */
-  explanations(): ReadonlyMap<string, Explanation> {
+  /** Of a `device/slot` under the latest plan; a reason is worked out when it is asked for. */
+  why(key: string): Explanation | undefined {
     const plan = this.#options.latestPlan()
-    if (plan !== this.#explained.plan)
-      this.#explained = { plan, byKey: new Map(plan?.slots.map(({ input, why }) => [input.key, why] as const)) }
-    return this.#explained.byKey
+    if (plan !== this.#planned.plan)
+      this.#planned = { plan, byKey: new Map(plan?.slots.map((slot) => [slot.input.key, slot] as const)) }
+    return this.#planned.byKey.get(key)?.why
   }
-  #explained: { plan: Plan | undefined; byKey: ReadonlyMap<string, Explanation> } = {
+  #planned: { plan: Plan | undefined; byKey: ReadonlyMap<string, PlannedSlot> } = {
     plan: undefined,
     byKey: new Map(),
   }
@@ -154,7 +139,7 @@ export class Overview {
     const desired = this.#options.fleet.get(device)?.desired
     for (const { slot, ladder } of desired?.slots ?? []) {
       const key = `${device}/${slot}`
-      const why = this.explanations().get(key)
+      const why = this.why(key)
       const before = this.#told.get(key)
       const after = { rung: ladder[0]!, ...(why === undefined ? {} : { psnrDb: why.predicted.psnrDb }) }
       this.#told.set(key, after)

@@ -1,7 +1,7 @@
 import type { DeviceSeries, DeviceTelemetry } from '../api/routes/fleet-schemas.ts'
+import type { RecentWindow } from '../ingest/recent-window.ts'
 import type { Sample } from '../store/telemetry.ts'
 import { measureBetween, type SlotWindow } from './measure-window.ts'
-import type { RecentWindow } from './recent-window.ts'
 
 /** As shared/histogram.ts has them. */
 const bucketEndS = (bucket: number): number => 2 ** (bucket / 8)

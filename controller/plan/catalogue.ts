@@ -2,6 +2,7 @@ import { type Configuration, configurationId } from '@espalier/shared/configurat
 import { compareIds } from '@espalier/shared/ladder/compare-ids'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import type { Birth } from '@espalier/shared/messages/device'
+import { keysOf } from '../estimate/slot-estimate.ts'
 import { type Cost, costOf } from './predict.ts'
 
 export type SlotBirth = Birth['slots'][number]
@@ -20,27 +21,44 @@ export interface Entry {
   readonly id: string
   readonly configuration: Configuration
   readonly cost: Cost
+  /** Positions of its keys in the catalogue: entries that share one share what is expected of its cause. */
+  readonly workAt: number
+  readonly streamAt: number
+}
+
+/** Everything that may be planned for slots of one source, in order of id, each id once; and the keys of its causes. */
+export interface Catalogue {
+  readonly entries: readonly Entry[]
+  readonly works: readonly string[]
+  readonly streams: readonly string[]
 }
 
 /** By version of a family, then by all else that the entries depend on: slots of like sources share them. */
-const catalogues = new WeakMap<CodecManifest, Map<string, readonly Entry[]>>()
+const catalogues = new WeakMap<CodecManifest, Map<string, Catalogue>>()
 
-/** Everything that may be planned for a slot, in order of id; each id once. */
-export function listConfigurations(slot: SlotBirth, manifest: CodecManifest): readonly Entry[] {
+export function catalogueOf(slot: SlotBirth, manifest: CodecManifest): Catalogue {
   const { width, height, frameRate } = slot.source
   // The fastest that the device found; a ladder has one backend, because another one takes a process of its own.
   const { backend, threads } = slot.backends[0]!
-  const known = catalogues.get(manifest) ?? new Map<string, readonly Entry[]>()
+  const known = catalogues.get(manifest) ?? new Map<string, Catalogue>()
   catalogues.set(manifest, known)
   const key = [width, height, frameRate, backend, threads].join(' ')
-  const entries = known.get(key) ?? makeEntries(slot, manifest)
-  known.set(key, entries)
-  return entries
+  const catalogue = known.get(key) ?? makeCatalogue(slot, manifest)
+  known.set(key, catalogue)
+  return catalogue
 }
 
-function makeEntries(slot: SlotBirth, manifest: CodecManifest): readonly Entry[] {
+/** Where a key is in a list; added if it is new. */
+function placeOf(keys: string[], key: string): number {
+  const at = keys.indexOf(key)
+  return at >= 0 ? at : keys.push(key) - 1
+}
+
+function makeCatalogue(slot: SlotBirth, manifest: CodecManifest): Catalogue {
   const { backend, threads } = slot.backends[0]!
   const entries = new Map<string, Entry>()
+  const works: string[] = []
+  const streams: string[] = []
   for (const { id: variant } of manifest.variants)
     for (const scale of SCALES)
       for (const divisor of FRAME_RATE_DIVISORS)
@@ -58,7 +76,14 @@ function makeEntries(slot: SlotBirth, manifest: CodecManifest): readonly Entry[]
             frameRate: Math.round((slot.source.frameRate / divisor) * 1000) / 1000,
           }
           const id = configurationId(configuration)
-          entries.set(id, { id, configuration, cost: costOf(configuration, slot, manifest) })
+          const { work, stream } = keysOf(configuration)
+          entries.set(id, {
+            id,
+            configuration,
+            cost: costOf(configuration, slot, manifest),
+            workAt: placeOf(works, work),
+            streamAt: placeOf(streams, stream),
+          })
         }
-  return [...entries.values()].sort((a, b) => compareIds(a.id, b.id))
+  return { entries: [...entries.values()].sort((a, b) => compareIds(a.id, b.id)), works, streams }
 }

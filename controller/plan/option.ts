@@ -4,8 +4,16 @@ import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import type { PeerResiduals } from '../estimate/causes.ts'
 import { START_LATENCY_K } from '../estimate/latency-bound.ts'
 import type { SlotEstimate } from '../estimate/slot-estimate.ts'
-import { type Entry, listConfigurations, type SlotBirth } from './catalogue.ts'
-import { type Prediction, predict, toNominal } from './predict.ts'
+import { catalogueOf, type Entry, type SlotBirth } from './catalogue.ts'
+import {
+  type Prediction,
+  predict,
+  type StreamFactors,
+  streamFactors,
+  toNominal,
+  type WorkFactors,
+  workFactors,
+} from './predict.ts'
 import type { Choice } from './problem.ts'
 
 /** A slot as the plan sees it. */
@@ -89,10 +97,20 @@ function stayingShare(configuration: Configuration, planned: Configuration | und
   )
 }
 
-function makeOption({ id, configuration, cost }: Entry, input: SlotInput, plannedId: string | undefined): Option {
+/** What of a slot all its options share. */
+interface Basis {
+  readonly input: SlotInput
+  readonly plannedId: string | undefined
+  /** By position in the catalogue. */
+  readonly works: readonly WorkFactors[]
+  readonly streams: readonly StreamFactors[]
+}
+
+function makeOption({ id, configuration, cost, workAt, streamAt }: Entry, basis: Basis): Option {
+  const { input, plannedId } = basis
   const { birth, estimate, planned } = input
   const nominal = toNominal(cost, birth)
-  const prediction = predict(configuration, nominal, estimate, input.peers)
+  const prediction = predict(configuration.frameRate, nominal, estimate, basis.works[workAt]!, basis.streams[streamAt]!)
   const merit = utilityOf(prediction.psnrDb, configuration.frameRate, birth)
   const bonus = birth.weight * stayingShare(configuration, planned, id === plannedId)
   const isStaying = isSameGraph(configuration, planned) && configuration.frameRate === planned?.frameRate
@@ -116,8 +134,15 @@ function makeOption({ id, configuration, cost }: Entry, input: SlotInput, planne
 
 /** Every configuration of a slot, in order of id. */
 export function listOptions(input: SlotInput): readonly Option[] {
-  const plannedId = input.planned && configurationId(input.planned)
-  return listConfigurations(input.birth, input.manifest).map((entry) => makeOption(entry, input, plannedId))
+  const { birth, manifest, estimate, peers, planned } = input
+  const { entries, works, streams } = catalogueOf(birth, manifest)
+  const basis: Basis = {
+    input,
+    plannedId: planned && configurationId(planned),
+    works: works.map((key) => workFactors(estimate, key, peers)),
+    streams: streams.map((key) => streamFactors(estimate, key, peers)),
+  }
+  return entries.map((entry) => makeOption(entry, basis))
 }
 
 /** What no option of a slot keeps: its deadline and floor at once, or its part of what its device may draw as well. */

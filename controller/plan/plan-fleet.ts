@@ -1,7 +1,7 @@
 import type { Rung } from '@espalier/shared/messages/controller'
 import type { FleetWidePrices } from '../solver/columns.ts'
 import { type Alarm, listAlarms } from './alarms.ts'
-import { type Explanation, explain, free, rowsOf } from './explain.ts'
+import { type Explanation, explain, free, rowsOf, type SlotRow, slotPrices } from './explain.ts'
 import { makeLadder } from './ladder.ts'
 import { divideLeases, type Lease } from './leases.ts'
 import {
@@ -29,9 +29,49 @@ export interface PlanInput extends PlanLimits {
 export interface PlannedSlot {
   readonly input: SlotInput
   readonly chosen: Option
+  readonly lease: Lease
+  /** What it may run, without what another option beats in all that counts. */
+  readonly allowed: readonly Option[]
+  /** What the device pays: utility per bit/s and per W. */
+  readonly prices: { readonly lambda: number; readonly mu: number }
+  /** Worked out when it is first asked for, as `why` is: most slots of a large fleet are never asked. */
   readonly ladder: readonly Rung[]
   readonly why: Explanation
+}
+
+class LazySlot implements PlannedSlot {
+  readonly input: SlotInput
+  readonly chosen: Option
   readonly lease: Lease
+  readonly allowed: readonly Option[]
+  readonly prices: PlannedSlot['prices']
+  readonly #prepared: Prepared
+  readonly #rows: readonly SlotRow[]
+  readonly #plan: Explanation['plan']
+  #ladder: readonly Rung[] | undefined
+  #why: Explanation | undefined
+
+  constructor(prepared: Prepared, chosen: Option, lease: Lease, rows: readonly SlotRow[], plan: Explanation['plan']) {
+    const { lambda, mu } = slotPrices(rows)
+    this.input = prepared.input
+    this.chosen = chosen
+    this.lease = lease
+    this.allowed = prepared.allowed
+    this.prices = { lambda: lambda / 1e6, mu: mu / 1e3 }
+    this.#prepared = prepared
+    this.#rows = rows
+    this.#plan = plan
+  }
+
+  get ladder(): readonly Rung[] {
+    this.#ladder ??= makeLadder(this.chosen, this.#prepared.allowed)
+    return this.#ladder
+  }
+
+  get why(): Explanation {
+    this.#why ??= explain(this.#prepared, this.chosen, this.#rows, this.#plan)
+    return this.#why
+  }
 }
 
 /** What was chosen, what it takes, and what more would be worth. */
@@ -191,7 +231,7 @@ export function choosePlan(slots: readonly Prepared[], limits: PlanLimits, warm?
 export function planPrepared(slots: readonly Prepared[], limits: PlanLimits, warm?: FleetWidePrices): Plan {
   const { choices, measured } = choose(slots, limits, warm)
   const { chosen, ...totals } = choices
-  const { value, bound, gap } = choices
+  const totalsOfPlan = { value: choices.value, bound: choices.bound, gap: choices.gap }
   const byKey = new Map(measured.map(({ key, row, price }) => [key, { row, price, slack: free(row) }]))
   const leases = divideLeases(
     measured,
@@ -203,13 +243,7 @@ export function planPrepared(slots: readonly Prepared[], limits: PlanLimits, war
     ...totals,
     slots: slots.map((prepared, i) => {
       const rows = rowsOf(prepared.input, (key) => byKey.get(key))
-      return {
-        input: prepared.input,
-        chosen: chosen[i]!,
-        ladder: makeLadder(chosen[i]!, prepared.allowed),
-        why: explain(prepared, chosen[i]!, rows, { value, bound, gap }),
-        lease: leases[i]!,
-      }
+      return new LazySlot(prepared, chosen[i]!, leases[i]!, rows, totalsOfPlan)
     }),
     loads: new Map(measured.map(({ key, row }) => [key, row])),
     sites: new Map(

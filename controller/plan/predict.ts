@@ -1,8 +1,9 @@
 import type { Configuration } from '@espalier/shared/configuration'
 import { ModelError } from '@espalier/shared/errors'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
-import { type PeerResiduals, predictCauses } from '../estimate/causes.ts'
-import { keysOf, type SlotEstimate } from '../estimate/slot-estimate.ts'
+import { NO_PEERS } from '../estimate/causes.ts'
+import { predictFactor } from '../estimate/factor.ts'
+import type { SlotEstimate } from '../estimate/slot-estimate.ts'
 import type { SlotBirth } from './catalogue.ts'
 
 /** What the manifest's card says of a configuration, before anything was learned about the device. */
@@ -124,27 +125,55 @@ export function predictNominal(configuration: Configuration, slot: SlotBirth, ma
   return toNominal(costOf(configuration, slot, manifest), slot)
 }
 
-/** @param peers What devices of the class found of configurations that never ran on this one. */
+/** What an estimate expects of the work of a frame: times the card, and how unsure that is (logarithms). */
+export interface WorkFactors {
+  readonly latencyTimes: number
+  readonly latencySigmaLog: number
+  readonly energyTimes: number
+  readonly energySigmaLog: number
+}
+/** The same of its bits. */
+export interface StreamFactors {
+  readonly bitsTimes: number
+  readonly bitsSigmaLog: number
+}
+
+/** @param work Key of the causes latency and energy. @param peers What devices of the class found of what never ran here. */
+export function workFactors(estimate: SlotEstimate, work: string, peers = NO_PEERS): WorkFactors {
+  const latency = predictFactor(estimate.latency, work, peers.latency)
+  const energy = predictFactor(estimate.energy, work, peers.energy)
+  return {
+    latencyTimes: Math.exp(latency.mean),
+    latencySigmaLog: Math.sqrt(latency.variance + estimate.latency.common.noise),
+    energyTimes: Math.exp(energy.mean),
+    energySigmaLog: Math.sqrt(energy.variance + estimate.energy.common.noise / 10),
+  }
+}
+
+/** @param stream Key of the cause bits. */
+export function streamFactors(estimate: SlotEstimate, stream: string, peers = NO_PEERS): StreamFactors {
+  const bits = predictFactor(estimate.bits, stream, peers.bits)
+  // A budget is kept over about ten seconds; the noise is that of one telemetry window of a second or so.
+  const variance = bits.variance + estimate.bits.common.noise / 10
+  return { bitsTimes: Math.exp(bits.mean), bitsSigmaLog: Math.sqrt(variance) }
+}
+
 export function predict(
-  configuration: Configuration,
+  frameRate: number,
   nominal: Nominal,
-  estimate: SlotEstimate,
-  peers?: PeerResiduals,
+  { basePower, quality }: Pick<SlotEstimate, 'basePower' | 'quality'>,
+  work: WorkFactors,
+  stream: StreamFactors,
 ): Prediction {
-  const { frameRate } = configuration
-  const { bits, latency, energy, qualityDb } = predictCauses(estimate, keysOf(configuration), peers)
-  const codecRateBps = nominal.bitsPerFrame * Math.exp(bits.mean) * frameRate
-  const dynamicW = nominal.joulesPerFrame * Math.exp(energy.mean) * frameRate
+  const codecRateBps = nominal.bitsPerFrame * stream.bitsTimes * frameRate
+  const dynamicW = nominal.joulesPerFrame * work.energyTimes * frameRate
   return {
     rateBps: codecRateBps + FRAME_OVERHEAD_BITS * frameRate,
-    // A budget is kept over about ten seconds; the noise is that of one telemetry window of a second or so.
-    rateSigmaBps: codecRateBps * Math.sqrt(bits.variance + estimate.bits.common.noise / 10),
-    latencyS: nominal.latencyS * Math.exp(latency.mean),
-    latencySigmaLog: Math.sqrt(latency.variance + estimate.latency.common.noise),
-    powerW: estimate.basePower.meanW + dynamicW,
-    powerSigmaW: Math.sqrt(
-      estimate.basePower.varianceW2 + dynamicW ** 2 * (energy.variance + estimate.energy.common.noise / 10),
-    ),
-    psnrDb: nominal.psnrDb + qualityDb,
+    rateSigmaBps: codecRateBps * stream.bitsSigmaLog,
+    latencyS: nominal.latencyS * work.latencyTimes,
+    latencySigmaLog: work.latencySigmaLog,
+    powerW: basePower.meanW + dynamicW,
+    powerSigmaW: Math.sqrt(basePower.varianceW2 + (dynamicW * work.energySigmaLog) ** 2),
+    psnrDb: nominal.psnrDb + quality.mean,
   }
 }

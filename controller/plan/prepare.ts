@@ -14,20 +14,44 @@ export interface Prepared {
   readonly isBelowFloor: boolean
 }
 
-/** A slot has hundreds of configurations and tens of sensible ones: a fleet keeps those that no other beats in all that counts. */
+/**
+ * A slot has hundreds of configurations and tens of sensible ones: a fleet keeps those that no other beats in all that counts.
+ * (Keeping fewer, by letting one also beat what is worth up to a thousandth more, was tried: 105 of 107 stayed.)
+ *
+ * @param options In order of id. @returns In order of id.
+ */
 export function prune(options: readonly Option[]): Option[] {
-  const byRate = options.toSorted(
-    (a, b) => a.rateBps - b.rateBps || b.utility - a.utility || b.merit - a.merit || a.powerMw - b.powerMw,
-  )
-  const kept: Option[] = []
-  for (const option of byRate) {
-    const { powerMw, utility, merit } = option
-    // What was kept asks for no more rate; the last is the likeliest to beat what comes next.
-    const isBeaten = (o: Option) => o.powerMw <= powerMw && o.utility >= utility && o.merit >= merit
-    if (kept.findLastIndex(isBeaten) < 0) kept.push(option)
+  const count = options.length
+  // Columns, not fields of objects: this runs for every slot of a fleet in every plan.
+  const rate = new Float64Array(count)
+  const order = new Uint16Array(count)
+  for (let i = 0; i < count; i++) {
+    rate[i] = options[i]!.rateBps
+    order[i] = i
   }
-  return kept.sort((a, b) => (a.id < b.id ? -1 : 1))
+  order.sort((a, b) => rate[a]! - rate[b]! || isBetter(options[a]!, options[b]!))
+  const power = new Float64Array(count)
+  const utility = new Float64Array(count)
+  const merit = new Float64Array(count)
+  const isKept = new Uint8Array(count)
+  let kept = 0
+  for (let at = 0; at < count; at++) {
+    const option = options[order[at]!]!
+    const { powerMw: p, utility: u, merit: m } = option
+    // What was kept asks for no more rate; the last is the likeliest to beat what comes next.
+    let k = kept - 1
+    while (k >= 0 && !(power[k]! <= p && utility[k]! >= u && merit[k]! >= m)) k--
+    if (k >= 0) continue
+    power[kept] = p
+    utility[kept] = u
+    merit[kept++] = m
+    isKept[order[at]!] = 1
+  }
+  return options.filter((_, i) => isKept[i] === 1)
 }
+
+/** Of two options of one rate. */
+const isBetter = (a: Option, b: Option): number => b.utility - a.utility || b.merit - a.merit || a.powerMw - b.powerMw
 
 export function prepareSlot(input: SlotInput): Prepared {
   const options = listOptions(input)

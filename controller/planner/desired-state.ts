@@ -1,5 +1,6 @@
 import { configurationId } from '@espalier/shared/configuration'
 import type { Desired } from '@espalier/shared/messages/controller'
+import { toRung } from '../plan/ladder.ts'
 import type { PlannedSlot } from '../plan/plan-fleet.ts'
 
 export type DesiredBody = Omit<Desired, 'gen'>
@@ -13,17 +14,32 @@ const LEASE_DRIFT = 0.1
 /** Predictions may drift this much from those in the ladder. */
 const PREDICTION_DRIFT = 0.25
 
-/** What a device should run under a plan, its slots in the plan's order. */
-export function makeDesired(slots: readonly PlannedSlot[]): DesiredBody {
+/**
+ * What a device should run under a plan, its slots in the plan's order: the first rung of each ladder, which is all that
+ * `mustPublish()` asks for.
+ *
+ * @see withLadders
+ */
+export function outlineDesired(slots: readonly PlannedSlot[]): DesiredBody {
   return {
     telemetryIntervalS: TELEMETRY_INTERVAL_S,
-    slots: slots.map(({ input, ladder, lease, why }) => ({
+    slots: slots.map(({ input, chosen, lease, prices }) => ({
       slot: input.birth.slot,
-      ladder: [...ladder],
+      ladder: [toRung(chosen)],
       lease: { ...lease, ttlS: LEASE_TTL_S },
-      prices: { lambda: why.lambda, mu: why.mu },
+      prices,
     })),
   }
+}
+
+/** The outline with the whole ladders of the slots that are planned. */
+export function withLadders(outline: DesiredBody, planned: readonly PlannedSlot[]): DesiredBody {
+  const bySlot = new Map(planned.map((slot) => [slot.input.birth.slot, slot]))
+  const slots = outline.slots.map((slot) => {
+    const ladder = bySlot.get(slot.slot)?.ladder
+    return ladder === undefined ? slot : { ...slot, ladder: [...ladder] }
+  })
+  return { ...outline, slots }
 }
 
 const differs = (a: number, b: number, share: number): boolean => Math.abs(a - b) > share * Math.max(Math.abs(b), 1e-9)

@@ -118,6 +118,7 @@ function probed(slot: PlannedSlot, { id, why }: Running): PlannedSlot {
   return {
     ...slot,
     chosen: option,
+    allowed: slot.allowed.some((o) => o.id === id) ? slot.allowed : [...slot.allowed, option],
     ladder: [toRung(option), ...below],
     why: {
       ...slot.why,

@@ -17,10 +17,10 @@ import type { FleetWidePrices } from '../solver/columns.ts'
 import type { Budget } from '../store/budgets.ts'
 import type { Store } from '../store/open-store.ts'
 import type { Streams } from '../uplink/streams.ts'
-import { type DesiredBody, LEASE_TTL_S, leaseSum, makeDesired, mustPublish } from './desired-state.ts'
+import { type DesiredBody, LEASE_TTL_S, leaseSum, mustPublish, outlineDesired, withLadders } from './desired-state.ts'
 import { Explorer } from './explorer.ts'
 import { type Holder, makeLimits, slotFacts } from './fleet-limits.ts'
-import { measureDevice } from './measure.ts'
+import { measureLoad } from './measure-load.ts'
 import { type DeviceLoad, readLimits } from './read-limits.ts'
 import { reserveOf } from './reserve.ts'
 import { listInputs, SlotCache, withFacts } from './slot-inputs.ts'
@@ -102,41 +102,33 @@ export function createPlanner(options: PlannerOptions): Planner {
 
   const isPlanned = (family: string): boolean => families.get(family)?.manifest.task === 'image-codec'
 
-  /** What slots draw that no plan moves: not the plan's to give away. */
-  function unplannedHolders(): Holder[] {
-    return listLoads().flatMap(({ site, unplannedW }) =>
-      unplannedW > 0 ? [{ site, rateBps: 0, powerW: unplannedW }] : [],
-    )
-  }
-
   /** What every device that is planned does now. */
-  function listLoads(): DeviceLoad[] {
-    const budgets = store.budgets.list()
+  function listLoads(budgets: ReadonlyMap<string, Budget>): DeviceLoad[] {
+    const nowMs = clock.wallMs()
     return fleet
       .list()
       .filter(isPlannable)
       .map((device) => {
-        const { site, slots } = device.birth!
-        const measured = measureDevice(device, { store, streams, clock })
-        const unplanned = slots.filter(({ family }) => !isPlanned(family))
-        return {
-          site,
-          carbonGPerKwh: Math.round(budgets.get(`site:${site}`)?.carbonGPerKwh ?? 0),
-          rateBps: measured.bitsPerSecond ?? 0,
-          powerW: measured.powerW ?? 0,
-          unplannedW: unplanned.reduce((sum, { slot }) => sum + (measured.slots.get(slot)?.powerW ?? 0), 0),
-        }
+        const gramsPerKwh = budgets.get(`site:${device.birth!.site}`)?.carbonGPerKwh ?? 0
+        return { ...measureLoad(device, streams, nowMs, isPlanned), carbonGPerKwh: Math.round(gramsPerKwh) }
       })
   }
 
-  const limitsUnder = (budgets: ReadonlyMap<string, Budget>): PlanLimits =>
-    makeLimits(budgets, [...silentHolders(), ...unplannedHolders()], (key) => margins.shareOf(key))
+  /** What slots draw that no plan moves is not the plan's to give away. */
+  function limitsUnder(budgets: ReadonlyMap<string, Budget>, loads: readonly DeviceLoad[]): PlanLimits {
+    const unplanned = loads.filter(({ unplannedW }) => unplannedW > 0)
+    const holders = [
+      ...silentHolders(),
+      ...unplanned.map(({ site, unplannedW: powerW }) => ({ site, rateBps: 0, powerW })),
+    ]
+    return makeLimits(budgets, holders, (key) => margins.shareOf(key))
+  }
 
   /** Learn from what was measured under the present plan, once it has settled. */
-  function checkLimits(): void {
+  function checkLimits(loads: readonly DeviceLoad[]): void {
     const nowMs = clock.monotonicMs()
     if (plan === undefined || basis === undefined || nowMs - changedMs < SETTLING_MS) return
-    for (const { key, reading } of readLimits(plan.loads, basis.limits, listLoads())) {
+    for (const { key, reading } of readLimits(plan.loads, basis.limits, loads)) {
       margins.learn(key, reading, nowMs)
       // Let the next plan settle before it is judged.
       if (reading.isViolated) changedMs = nowMs
@@ -167,15 +159,29 @@ export function createPlanner(options: PlannerOptions): Planner {
       .catch((error: unknown) => log.warn({ device: id, reason: describeError(error) }, 'capsule not published'))
   }
 
-  /** Committed before published: a generation that a device saw is never given out twice. */
-  function commit(id: DeviceId, body: DesiredBody, slots: readonly PlannedSlot[]): void {
-    const device = fleet.open(id)
-    device.desired = store.desired.commit(id, body)
-    const { gen } = device.desired
-    for (const { input, why } of slots)
-      store.decisions.add({ device: id, slot: input.birth.slot, gen, atMs: clock.wallMs(), why })
-    send(id)
-    sendCapsule(id)
+  /**
+   * Committed before published: a generation that a device saw is never given out twice. All at once, for each commit waits
+   * for the disk.
+   */
+  function commit(
+    bodies: readonly (readonly [DeviceId, DesiredBody])[],
+    slotsOf: ReadonlyMap<DeviceId, PlannedSlot[]>,
+  ) {
+    const atMs = clock.wallMs()
+    const committed = store.atomically(() =>
+      bodies.map(([id, outline]) => {
+        const slots = slotsOf.get(id) ?? []
+        const desired = store.desired.commit(id, withLadders(outline, slots))
+        for (const { input, why } of slots)
+          store.decisions.add({ device: id, slot: input.birth.slot, gen: desired.gen, atMs, why })
+        return [id, desired] as const
+      }),
+    )
+    for (const [id, desired] of committed) {
+      fleet.open(id).desired = desired
+      send(id)
+      sendCapsule(id)
+    }
   }
 
   function raiseAlarms(next: Plan): void {
@@ -190,10 +196,11 @@ export function createPlanner(options: PlannerOptions): Planner {
   }
 
   function planNow(): void {
-    checkLimits()
-    store.bounds.save({ latencyK: fleet.beliefs.latencyK, rows: margins.learned })
     const budgets = store.budgets.list()
-    const limits = limitsUnder(budgets)
+    const loads = listLoads(budgets)
+    checkLimits(loads)
+    store.bounds.save({ latencyK: fleet.beliefs.latencyK, rows: margins.learned })
+    const limits = limitsUnder(budgets, loads)
     const sources = { families, beliefs: fleet.beliefs, budgets, plannedOf: (key: string) => explorer.plannedOf(key) }
     const slots = cache.prepare(listInputs(fleet.list().filter(isPlannable), sources))
     const warm = plan?.prices
@@ -207,7 +214,7 @@ export function createPlanner(options: PlannerOptions): Planner {
       else known.push(slot)
     }
     for (const [id, slots] of slotsOf) plannedSlots.set(id, slots)
-    const bodies = withFamilyOrders(new Map([...slotsOf].map(([id, slots]) => [id, makeDesired(slots)] as const)))
+    const bodies = withFamilyOrders(new Map([...slotsOf].map(([id, slots]) => [id, outlineDesired(slots)] as const)))
     const changed = new Set(
       [...bodies].filter(([id, body]) => mustPublish(fleet.get(id)?.desired, body)).map(([id]) => id),
     )
@@ -223,7 +230,11 @@ export function createPlanner(options: PlannerOptions): Planner {
       return [{ id, site, carbonGPerKwh, kept: leasesOf(fleet.get(id)?.desired ?? body), planned: leasesOf(body) }]
     })
     widen(changed, leased, limits)
-    for (const id of changed) commit(id, bodies.get(id)!, slotsOf.get(id) ?? [])
+    if (changed.size > 0)
+      commit(
+        [...changed].map((id) => [id, bodies.get(id)!] as const),
+        slotsOf,
+      )
     plan = next
     raiseAlarms(next)
     if (changed.size > 0) {
@@ -273,7 +284,7 @@ export function createPlanner(options: PlannerOptions): Planner {
         return slotFacts(budgets, device, site, slotsOn(device))
       })
       // From the same prices as the plan was found from: the same budgets give the same plan.
-      return { now: plan, slots, after: choosePlan(slots, limitsUnder(budgets), basis.warm) }
+      return { now: plan, slots, after: choosePlan(slots, limitsUnder(budgets, listLoads(budgets)), basis.warm) }
     },
     close() {
       clearInterval(timer)

@@ -11,15 +11,28 @@ export interface Leased {
   readonly planned: { readonly rateBps: number; readonly powerW: number }
 }
 
-/** Add to `changed` the devices whose leases must be sent so that all leases of a row, sent or kept, stay within it. */
+/**
+ * Add to `changed` the devices whose leases must be sent so that all leases of a row, sent or kept, stay within it: those that
+ * give up most, until what they give up is enough. A large fleet is not told anew because one device takes a little more.
+ */
 export function widen(changed: Set<DeviceId>, devices: readonly Leased[], limits: PlanLimits): void {
   const widenRow = (
     members: readonly Leased[],
     of: (lease: Leased['kept'], d: Leased) => number,
     limit: number,
   ): void => {
-    const held = members.reduce((sum, d) => sum + of(changed.has(d.id) ? d.planned : d.kept, d), 0)
-    if (held > limit) for (const { id } of members) changed.add(id)
+    let held = members.reduce((sum, d) => sum + of(changed.has(d.id) ? d.planned : d.kept, d), 0)
+    if (held <= limit) return
+    const givers = members
+      .filter(({ id }) => !changed.has(id))
+      .map((d) => ({ id: d.id, gives: of(d.kept, d) - of(d.planned, d) }))
+      .filter(({ gives }) => gives > 0)
+      .sort((a, b) => b.gives - a.gives)
+    for (const { id, gives } of givers) {
+      changed.add(id)
+      held -= gives
+      if (held <= limit) return
+    }
   }
   const bySite = new Map<string, Leased[]>()
   for (const device of devices) {

@@ -34,6 +34,8 @@ export interface Store {
   readonly samples: SampleTable
   readonly series: SeriesTable
   readonly bounds: BoundsTable
+  /** Everything that is written meanwhile is on disk when it returns, or, if it throws, nothing. */
+  atomically<T>(write: () => T): T
   close(): void
 }
 
@@ -122,6 +124,15 @@ export function openStore(path: string): Store {
     samples: guard(sampleTable(open), 'samples', path),
     series: guard(seriesTable(open), 'series', path),
     bounds: guard(boundsTable(open), 'bounds', path),
+    atomically<T>(write: () => T): T {
+      try {
+        return open.transaction(write)()
+      } catch (error) {
+        // The commit itself may find the disk full.
+        if (error instanceof SqliteDatabase.SqliteError) throw storeError('commit to', path, error)
+        throw error
+      }
+    },
     close: () => open.close(),
   }
 }

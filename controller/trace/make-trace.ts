@@ -2,7 +2,7 @@ import type { TelemetryWindow } from '../estimate/slot-estimate.ts'
 import type { Families } from '../families.ts'
 import type { DeviceRecord, Fleet } from '../ingest/fleet.ts'
 import { windowBetween } from '../ingest/window.ts'
-import { listConfigurations, type SlotBirth } from '../plan/catalogue.ts'
+import { catalogueOf, type SlotBirth } from '../plan/catalogue.ts'
 import { toNominal } from '../plan/predict.ts'
 import type { Budget, BudgetChange } from '../store/budgets.ts'
 import type { Store } from '../store/open-store.ts'
@@ -23,7 +23,7 @@ function listSlots(fleet: Fleet, families: Families): Traced[] {
       const manifest = families.get(birth.family)?.manifest
       // Only codecs have cards of rate and quality.
       if (manifest?.task !== 'image-codec') return []
-      const options = listConfigurations(birth, manifest).map(({ id, configuration: c, cost }) => ({
+      const options = catalogueOf(birth, manifest).entries.map(({ id, configuration: c, cost }) => ({
         id,
         graph: `${c.variant}/${c.width}x${c.height}`,
         frameRate: c.frameRate,

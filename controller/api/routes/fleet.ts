@@ -161,7 +161,7 @@ export function addFleetRoutes(instance: FastifyInstance, options: FleetRouteOpt
     { schema: { params: deviceParams, response: { 200: deviceTelemetrySchema, ...errors } } },
     (request) => {
       const { id } = find(request.params.id)
-      const recent = overview.recent(id)
+      const recent = fleet.get(id)?.recent
       if (recent === undefined) throw notFound('telemetry of', id, [])
       return viewTelemetry(id, recent)
     },

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { EventBus } from '@espalier/controller/events'
 import { Fleet } from '@espalier/controller/ingest/fleet'
+import { extendWindow, type RecentWindow } from '@espalier/controller/ingest/recent-window'
 import { type Change, ChangeLog, groupByCause } from '@espalier/controller/overview/change-log'
 import type { DeviceRow } from '@espalier/controller/overview/device-row'
 import { groupRows } from '@espalier/controller/overview/group-rows'
@@ -8,9 +9,7 @@ import { judgeHealth } from '@espalier/controller/overview/judge-health'
 import { measureBetween } from '@espalier/controller/overview/measure-window'
 import { Overview } from '@espalier/controller/overview/overview'
 import { pageOfRows, pageQuerySchema } from '@espalier/controller/overview/page-of-rows'
-import { extendWindow, type RecentWindow } from '@espalier/controller/overview/recent-window'
 import { openStore } from '@espalier/controller/store/open-store'
-import type { DeviceId } from '@espalier/shared/ids'
 import { describe, expect, test } from 'vitest'
 import { configuration, DEVICE, makeBirth, makeTelemetry, temporaryFolder } from './controller-fixtures.ts'
 
@@ -154,10 +153,11 @@ describe('the overview', () => {
     })
     const device = fleet.open(DEVICE)
     Object.assign(device, { state: 'ready', birth: makeBirth() })
-    const hear = (what: 'state' | 'birth') => events.emit({ kind: 'device', data: { device: DEVICE, what } })
+    const hear = (what: 'state' | 'birth' | 'telemetry') =>
+      events.emit({ kind: 'device', data: { device: DEVICE, what } })
     hear('birth')
-    overview.noteTelemetry(DEVICE as DeviceId, at(1))
-    overview.noteTelemetry(DEVICE as DeviceId, at(7))
+    device.recent = extendWindow(extendWindow(undefined, at(1)), at(7))
+    hear('telemetry')
     expect(overview.rows()).toMatchObject([{ id: DEVICE, health: 'ok', site: 'local', rateBps: 50_000 }])
     device.state = 'lost'
     // Nothing was heard yet.

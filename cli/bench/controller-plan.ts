@@ -1,0 +1,254 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
+import { EventBus } from '@espalier/controller/events'
+import type { Families } from '@espalier/controller/families'
+import { Fleet } from '@espalier/controller/ingest/fleet'
+import { createIngest } from '@espalier/controller/ingest/ingest'
+import { predictNominal } from '@espalier/controller/plan/predict'
+import { createPlanner } from '@espalier/controller/planner/planner'
+import { openStore } from '@espalier/controller/store/open-store'
+import { Streams } from '@espalier/controller/uplink/streams'
+import type { Configuration } from '@espalier/shared/configuration'
+import { configurationId } from '@espalier/shared/configuration'
+import { Histogram } from '@espalier/shared/histogram'
+import { type DeviceId, deviceIdSchema, siteIdSchema, slotIdSchema } from '@espalier/shared/ids'
+import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
+import { parseManifest } from '@espalier/shared/manifest/manifest'
+import type { Desired } from '@espalier/shared/messages/controller'
+import type { Birth, Telemetry } from '@espalier/shared/messages/device'
+import { formatMessage } from '@espalier/shared/messages/envelope'
+import { pino } from 'pino'
+import { seededRandom } from './seeded-random.ts'
+
+export interface ControllerPlanResult {
+  readonly slots: number
+  /** Everybody is told for the first time: capsules signed by nobody, all else as in production. */
+  readonly firstMs: number
+  /** After telemetry of every device, median of the plans. */
+  readonly replanMs: number
+  readonly mostMs: number
+  /** Devices that were told something new in the median plan. */
+  readonly changed: number
+  readonly gapPct: number
+}
+
+const PER_SITE = 50
+const SPEEDS = [6e9, 12e9, 40e9]
+const SLOT = slotIdSchema.parse('cam0')
+/** Plans that are timed, and those before, in which the fleet settles and code is compiled. */
+const [TIMED, UNTIMED] = [5, 3]
+/** Limits are looked at again only once a plan has settled. */
+const ROUND_S = 15
+const CPU_W = 2
+
+/** A device that costs its card times factors of its own. */
+class FabricatedDevice {
+  readonly id: DeviceId
+  readonly birth: Birth
+  running: Configuration
+  #seq = 0
+  #seconds = 0
+  #frames = 0
+  #bits = 0
+  #joules = 0
+  #swaps = 0
+  readonly #latency = new Histogram()
+  readonly #codec: CodecManifest
+  readonly #random: () => number
+  readonly #factors: { readonly bits: number; readonly latency: number; readonly energy: number }
+
+  constructor(i: number, codec: CodecManifest, random: () => number) {
+    this.#codec = codec
+    this.#random = random
+    const factor = (spread: number): number => Math.exp(spread * (random() - 0.5))
+    this.#factors = { bits: factor(1), latency: factor(0.4), energy: factor(0.4) }
+    this.id = deviceIdSchema.parse(`cam-${String(i).padStart(5, '0')}`)
+    const source = { kind: 'clip', width: 512, height: 288, frameRate: 10 }
+    this.birth = {
+      device: this.id,
+      site: siteIdSchema.parse(`site-${Math.floor(i / PER_SITE)}`),
+      deviceClass: `class-${i % SPEEDS.length}`,
+      labels: {},
+      software: 'fabricated',
+      board: { model: 'fabricated', arch: 'arm64', cores: 4, memoryBytes: 8e9 },
+      energy: [],
+      slots: [
+        {
+          slot: SLOT,
+          family: codec.family,
+          manifestDigest: 'a'.repeat(64) as Birth['slots'][number]['manifestDigest'],
+          source,
+          backends: [{ backend: 'wasm', threads: 2 }],
+          macsPerSecond: SPEEDS[i % SPEEDS.length]! * (0.9 + 0.2 * random()),
+          weight: 0.5 + random(),
+        },
+      ],
+    }
+    this.running = {
+      family: codec.family,
+      variant: codec.variants[0]!.id,
+      alpha255: 255,
+      mode: 'merged',
+      backend: 'wasm',
+      threads: 2,
+      width: 256,
+      height: 144,
+      frameRate: 2,
+    }
+  }
+
+  follow(desired: Desired): void {
+    const next = desired.slots[0]!.ladder[0]!.configuration
+    if (configurationId(next) !== configurationId(this.running)) this.#swaps++
+    this.running = next
+  }
+
+  say(body: unknown): Uint8Array {
+    const at = { v: 1, bd: 1, boot: `boot-${this.id}`, seq: this.#seq++, mono: 1000 * this.#seconds } as const
+    return formatMessage({ ...at, wall: 0, clk: 'none', body })
+  }
+
+  work(seconds: number): Telemetry {
+    const nominal = predictNominal(this.running, this.birth.slots[0]!, this.#codec)
+    const frames = Math.round(seconds * this.running.frameRate)
+    const picture = Math.exp(0.2 * (this.#random() - 0.5))
+    this.#seconds += seconds
+    this.#frames += frames
+    this.#bits += frames * nominal.bitsPerFrame * this.#factors.bits * picture
+    this.#joules += frames * nominal.joulesPerFrame * this.#factors.energy
+    for (let i = 0; i < frames; i++) this.#latency.record(nominal.latencyS * this.#factors.latency)
+    const idleJoules = CPU_W * this.#seconds
+    const [joules, modelled] = [
+      this.#joules + idleJoules,
+      { source: 'model:cpu', rail: 'all', scope: 'modelled' } as const,
+    ]
+    return {
+      energy: [{ ...modelled, method: 'model', joules, idleJoules, uncertainty: 0.2, coverage: 1, rateHz: 1 }],
+      slots: [
+        {
+          slot: SLOT,
+          configuration: configurationId(this.running),
+          frames: this.#frames,
+          dropped: 0,
+          unsent: 0,
+          late: 0,
+          swaps: this.#swaps,
+          bits: Math.round(this.#bits),
+          joules,
+          idleJoules,
+          latency: this.#latency.counts(),
+          psnrSum: this.#frames * nominal.psnrDb,
+          psnrCount: this.#frames,
+        },
+      ],
+      self: { rssBytes: 1e7, cpuSeconds: 0, joules: 0, spoolBytes: 0, spoolDropped: 0, workerRestarts: 0 },
+    }
+  }
+}
+
+/**
+ * The planner of the controller itself, with its database, ingest and a fleet of fabricated devices that it hears: what one
+ * turn of its timer costs, from estimates and budgets to what is sent.
+ *
+ * @param models Folder of families.
+ * @param onRound Called after each plan.
+ */
+export async function measureController(
+  slots: number,
+  models: string,
+  onRound: () => void,
+): Promise<ControllerPlanResult> {
+  const manifest = parseManifest(await readFile(join(models, 'kodo', 'manifest.json'), 'utf8'), 'kodo')
+  if (manifest.task !== 'image-codec') throw new TypeError('Cannot plan "kodo": expected an image codec')
+  const known = { manifest, manifestDigest: 'a'.repeat(64) }
+  const families = { get: () => known, version: () => known, list: () => [known] } as unknown as Families
+  // In memory: CPU is measured, not the disk.
+  const store = openStore(':memory:')
+  let nowMs = 0
+  const clock = { monotonicMs: () => nowMs, wallMs: () => 1.7e12 + nowMs }
+  const [log, events, streams] = [pino({ level: 'silent' }), new EventBus(), new Streams(clock)]
+  const fleet = Fleet.load(store)
+  const random = seededRandom(1)
+  const devices = Array.from({ length: slots }, (_, i) => new FabricatedDevice(i, manifest, random))
+  const byId = new Map(devices.map((device) => [device.id, device]))
+  const told = new Set<DeviceId>()
+  const planner = createPlanner({
+    store,
+    fleet,
+    families,
+    streams,
+    events,
+    clock,
+    log,
+    link: () => ({
+      isConnected: () => true,
+      publishCapsule: () => Promise.resolve(),
+      publishDesired(id: DeviceId, desired: Desired) {
+        told.add(id)
+        byId.get(id)!.follow(desired)
+        return Promise.resolve()
+      },
+    }),
+    // Plans are asked for below: the timer of real time never fires.
+    intervalMs: 2 ** 31 - 1,
+    capsuleS: 3600,
+    signCapsule: (capsule) => capsule as never,
+  })
+  const ignore = (): void => undefined
+  const ingest = createIngest({
+    ...{ store, fleet, families, events, clock, log },
+    ...{ onChange: ignore, onBirth: ignore, onUnknown: ignore },
+  })
+  const plan = async (): Promise<number> => {
+    told.clear()
+    const from = process.cpuUsage()
+    planner.request('time has passed')
+    await turn()
+    await turn()
+    const { user, system } = process.cpuUsage(from)
+    onRound()
+    return (user + system) / 1000
+  }
+  const hear = (seconds: number): void => {
+    nowMs += 1000 * seconds
+    for (const device of devices)
+      ingest.receive(`espalier/v1/${device.id}/up/telemetry`, device.say(device.work(seconds)))
+  }
+  try {
+    for (const device of devices) {
+      ingest.receive(`espalier/v1/${device.id}/up/state`, device.say({ state: 'ready' }))
+      ingest.receive(`espalier/v1/${device.id}/up/birth`, device.say(device.birth))
+    }
+    const sites = Math.ceil(slots / PER_SITE)
+    for (let s = 0; s < sites; s++) {
+      const place = { gateway: `mast-${Math.floor(s / 10)}`, carbonGPerKwh: [60, 320, 480][s % 3]! }
+      store.budgets.change(`site:site-${s}`, { rateBps: PER_SITE * 250_000, ...place }, nowMs)
+      if (s % 10 === 0) store.budgets.change(`gateway:mast-${s / 10}`, { rateBps: 460 * 250_000 }, nowMs)
+    }
+    store.budgets.change('fleet', { powerW: slots * 3.5, carbonGPerH: slots * 3.5 * 0.27 }, nowMs)
+    hear(1)
+    hear(5)
+    const firstMs = await plan()
+    const rounds: { ms: number; changed: number }[] = []
+    for (let round = 0; round < UNTIMED + TIMED; round++) {
+      // Two messages, or nothing can be measured of the last ten seconds.
+      hear(ROUND_S - 5)
+      hear(5)
+      rounds.push({ ms: await plan(), changed: told.size })
+    }
+    const timed = rounds.slice(UNTIMED).sort((a, b) => a.ms - b.ms)
+    const middle = timed[TIMED >>> 1]!
+    return {
+      slots,
+      firstMs,
+      replanMs: middle.ms,
+      mostMs: timed.at(-1)!.ms,
+      changed: middle.changed,
+      gapPct: 100 * planner.latest()!.gap,
+    }
+  } finally {
+    planner.close()
+    store.close()
+  }
+}

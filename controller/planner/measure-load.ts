@@ -1,0 +1,43 @@
+import { energyOf } from '../ingest/energy-source.ts'
+import type { DeviceRecord } from '../ingest/fleet.ts'
+import type { Streams } from '../uplink/streams.ts'
+import type { DeviceLoad } from './read-limits.ts'
+
+/** What was heard longer ago says nothing of now. */
+const RECENT_MS = 10_000
+
+/**
+ * What a device takes of shared limits, from its last messages in memory: a plan looks at every device.
+ *
+ * @param isPlanned Whether a family's slots are moved by plans.
+ * @returns Zeros where nothing was measured lately.
+ */
+export function measureLoad(
+  { id, birth, recent, lastSeenMs }: DeviceRecord,
+  streams: Pick<Streams, 'view'>,
+  nowMs: number,
+  isPlanned: (family: string) => boolean,
+): Omit<DeviceLoad, 'carbonGPerKwh'> {
+  const { site, slots } = birth!
+  const none = { site, rateBps: 0, powerW: 0, unplannedW: 0 }
+  if (recent === undefined || nowMs - lastSeenMs > RECENT_MS) return none
+  const { first, last } = recent
+  // The device's own clock has no jitter of the network.
+  const seconds = (last.monoMs - first.monoMs) / 1000
+  if (!(seconds > 0)) return none
+  let [rateBps, slotsW, unplannedW] = [0, 0, 0]
+  for (const late of last.counters.slots) {
+    const early = first.counters.slots.find(({ slot }) => slot === late.slot)
+    const view = streams.view(`${id}/${late.slot}`)
+    const isReceived = view !== undefined && view.ageMs < RECENT_MS
+    // What was received is better known than what the device says it sent.
+    rateBps += isReceived ? view.bitsPerSecond : (late.bits - (early?.bits ?? 0)) / seconds
+    const powerW = (late.joules - (early?.joules ?? 0)) / seconds
+    slotsW += powerW
+    const family = slots.find(({ slot }) => slot === late.slot)?.family
+    if (family !== undefined && !isPlanned(family)) unplannedW += powerW
+  }
+  const [before, after] = [energyOf(first.counters.energy), energyOf(last.counters.energy)]
+  const powerW = before === undefined || after === undefined ? slotsW : (after.joules - before.joules) / seconds
+  return { site, rateBps, powerW, unplannedW }
+}
