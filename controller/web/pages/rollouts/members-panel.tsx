@@ -76,7 +76,6 @@ export function MembersPanel({ id, total }: { id: string; total: number }) {
         columns={COLUMNS}
         total={members.length}
         itemAt={(index) => members[index]}
-        keyOf={({ device, slot }) => `${device}/${slot}`}
         cell={cell}
         height={Math.min(420, 34 + 30 * Math.max(2, members.length))}
         minWidth={820}
