@@ -68,13 +68,7 @@ const sensorsSchema = z.strictObject({
   plug: plugSchema.optional(),
 })
 
-const wearSchema = z.strictObject({
-  maxSwaps: z.int().min(1).default(500),
-  maxRssBytes: z
-    .int()
-    .min(64 * 1024 * 1024)
-    .default(1024 * 1024 * 1024),
-})
+const wearSchema = z.strictObject({ maxSwaps: z.int().min(1).default(500) })
 
 const hourSchema = z.number().min(0).max(24)
 const fetchHoursSchema = z.strictObject({ from: hourSchema, to: hourSchema })
@@ -241,7 +235,23 @@ export const SETTINGS = [
     fallback: 1,
     unit: 'threads',
     form: 'json',
-    sentence: 'Threads of the inference runtime in each worker.',
+    sentence: 'Threads that the inference runtime of a worker may have; one is tried too.',
+  }),
+  setting({
+    key: 'backends',
+    schema: z.array(z.enum(['wasm', 'native', 'webgpu'])).min(1),
+    fallback: ['wasm', 'native', 'webgpu'],
+    unit: 'list',
+    form: 'json',
+    sentence: 'What networks may run on; each is tried and timed once, and the fastest that works is taken.',
+  }),
+  setting({
+    key: 'maxWorkerBytes',
+    schema: z.int().min(64 * 1024 * 1024),
+    fallback: 1024 * 1024 * 1024,
+    unit: 'bytes',
+    form: 'json',
+    sentence: 'Memory that a worker may have: one above it is replaced, and a family that needs more is refused.',
   }),
   setting({
     key: 'wear',
@@ -249,8 +259,7 @@ export const SETTINGS = [
     fallback: {},
     unit: 'object',
     form: 'json',
-    sentence:
-      'When a fresh worker takes the place of one: maxSwaps changes of variant (500), maxRssBytes of memory (1 GiB).',
+    sentence: 'When a fresh worker takes the place of one: after maxSwaps changes of variant (500).',
   }),
   setting({
     key: 'spoolMaxBytes',

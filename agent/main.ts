@@ -8,6 +8,7 @@ import type { Ack, Birth, DeviceEvent, Reported, State, Telemetry } from '@espal
 import type { ClockQuality } from '@espalier/shared/messages/envelope'
 import { readHeadroom } from './autonomy/read-headroom.ts'
 import { Steering } from './autonomy/steering.ts'
+import type { RuntimeFinder } from './backends/runtime-finder.ts'
 import type { AgentConfig, SlotConfig } from './config.ts'
 import type { Plan } from './governor/governor.ts'
 import { planOf } from './governor/plan-of.ts'
@@ -26,9 +27,8 @@ import { MachineWatch } from './sensors/machine-watch.ts'
 import { openPlug, type Plug } from './sensors/plug.ts'
 import { commandsOf } from './sensors/run-command.ts'
 import { SensorWatch } from './sensors/sensor-watch.ts'
-import { defaultPlan } from './slot/default-plan.ts'
-import { findRefusal } from './slot/find-refusal.ts'
 import { Slot } from './slot/slot.ts'
+import { SlotAbility } from './slot/slot-ability.ts'
 import { Spool } from './spool/spool.ts'
 import { WorkerSupervisor } from './supervisor/worker-supervisor.ts'
 import type { AgentSurroundings } from './surroundings.ts'
@@ -44,7 +44,6 @@ import { Updates } from './update/updates.ts'
 const SOFTWARE = 'espalier-agent 0.1.0'
 /** How often state is compared with what was said last, and telemetry looked for: the least telemetry interval. */
 const TICK_MS = 200
-const METER_EVERY_MS = 1000
 /** A frame may take this many of its intervals, and never less than the floor, before its worker counts as hung. */
 const HUNG_AFTER_INTERVALS = 20
 const MIN_FRAME_DEADLINE_MS = 15_000
@@ -53,10 +52,8 @@ interface SlotParts {
   readonly slot: Slot
   readonly supervisor: WorkerSupervisor
   readonly updates: SlotUpdates
+  readonly ability: SlotAbility
 }
-
-const configurationsOf = ({ ladder }: { readonly ladder: readonly Rung[] }) =>
-  ladder.map(({ configuration }) => configuration)
 
 /** The control process: owns the parts and carries messages between them. */
 class Agent {
@@ -77,6 +74,7 @@ class Agent {
   readonly #mark: () => TimeMark
   readonly #ledger: Ledger
   readonly #steering: Steering
+  #runtimes: RuntimeFinder | undefined
   readonly #powerWatch = new PowerWatch()
   #uplinkBytes = 0
   readonly #updates: Updates
@@ -167,7 +165,10 @@ class Agent {
       mark: this.#mark,
       readHeadroom: () => readHeadroom(root, files),
       refusalOf: (slot, ladder) => this.#refusalOf(slot, ladder),
-      desiredOf: (slot) => this.#planFor(slot),
+      desiredOf: (slot) => {
+        const family = this.#parts.get(slot)?.updates.family
+        return family && this.#planFor(slot, family)
+      },
       onEvent: (event) => this.#outbox.sendEvent(event),
     })
     this.#updates = new Updates({
@@ -177,19 +178,15 @@ class Agent {
       wallMs: clock.wallMs,
       clk,
       ledger: () => this.#ledger.view(),
-      planFor: (slot, version) => {
-        const desired = this.#twin.planFor(slot, version)
-        return desired && planOf(desired)
-      },
-      refusalOf: (plan, { manifest }) => findRefusal(configurationsOf(plan), { manifest, threads: config.threads }),
+      planFor: (slot, family) => this.#planFor(slot, family),
       onEvent: (event) => this.#outbox.sendEvent(event),
-      onCommitted: () => this.#sayBirthAgain(),
+      onCommitted: () => void this.#bear(new AbortController().signal),
     })
   }
 
   async run(signal: AbortSignal): Promise<void> {
     try {
-      await this.#open()
+      await this.#open(signal)
       const stopping = new AbortController()
       const linkStopping = new AbortController()
       const stop = (): void => stopping.abort(signal.reason)
@@ -229,7 +226,7 @@ class Agent {
     }
   }
 
-  async #open(): Promise<void> {
+  async #open(signal: AbortSignal): Promise<void> {
     const { clock, random, files, runCommand: ownCommands } = this.#around
     const { root, pmic, plug, sampleHz, maxCpuShare } = this.#config.sensors
     const board = this.#around.readBoard(root)
@@ -263,42 +260,51 @@ class Agent {
       monotonicMs: clock.monotonicMs,
       onError: (error) => this.#log.error({ reason: error.message }, 'idle power'),
     })
-    for (const slotConfig of this.#config.slots) this.#parts.set(slotConfig.slot, await this.#openSlot(slotConfig))
+    this.#runtimes = this.#around.makeRuntimeFinder({
+      config: this.#config,
+      board,
+      software: SOFTWARE,
+      workerPath: this.#around.workerPath,
+      log: this.#log,
+    })
+    for (const slotConfig of this.#config.slots) await this.#openSlot(slotConfig, signal)
     for (const { supervisor, updates } of this.#parts.values()) {
       supervisor.start()
       updates.start()
     }
   }
 
-  async #openSlot(config: SlotConfig): Promise<SlotParts> {
-    const { threads, controllerUrl, device, qualityEveryFrames } = this.#config
+  async #openSlot(config: SlotConfig, signal: AbortSignal): Promise<void> {
+    const { controllerUrl, device, qualityEveryFrames, wear } = this.#config
     const opened = await this.#updates.open(config)
     const { family, folder: familyDir } = opened.running
     const { manifest } = family
-    const { openSource, openSink, backend } = this.#around
+    const { openSource, openSink } = this.#around
+    const { frameRate } = config.source
+    const { maxWorkerBytes } = this.#runtimes!
+    const runtimes = await this.#runtimes!.find(family, familyDir, { signal })
     const stream = await openSource(config.source)
+    const ability = new SlotAbility({ stream, frameRate, maxWorkerBytes, measured: { runtimes, familyDir } })
+    const standard = ability.defaultPlan(manifest)
+    const lease = this.#twin.leaseOf(config.slot)
     const onEvent = (event: DeviceEvent): void => this.#outbox.sendEvent(event)
     const supervisor = new WorkerSupervisor({
       workerPath: this.#around.workerPath,
       familyDir,
-      backend,
-      threads,
-      wear: this.#config.wear,
-      frameDeadlineMs: Math.max(MIN_FRAME_DEADLINE_MS, (HUNG_AFTER_INTERVALS * 1000) / config.source.frameRate),
+      ...ability.runtime,
+      wear: { ...wear, maxRssBytes: maxWorkerBytes },
+      speedOf: (setup) => ability.speedOf(setup),
+      frameDeadlineMs: Math.max(MIN_FRAME_DEADLINE_MS, (HUNG_AFTER_INTERVALS * 1000) / frameRate),
       onDeath: (reason) => {
         onEvent({ kind: 'worker-died', slot: config.slot, message: reason.slice(0, 1000) })
         this.#parts.get(config.slot)?.updates.noteDeath(reason)
       },
     })
     // A variant that gives wrong answers is found when it is opened: until then the default runs.
-    const standard = (of: Family): Plan =>
-      defaultPlan(of.manifest, stream, { frameRate: config.source.frameRate, backend, threads })
-    const desired = this.#twin.planFor(config.slot, family.manifestDigest)
-    const refusal = desired && findRefusal(configurationsOf(desired), { manifest, backend, threads })
     const slot = new Slot({
       config,
       manifest,
-      plan: standard(family),
+      plan: lease === undefined ? standard : planOf({ ...standard, lease }),
       stream,
       reopen: () => openSource(config.source),
       sink: await openSink(config.sink, {
@@ -319,28 +325,27 @@ class Agent {
       onEvent,
       onFrame: (frame) => this.#parts.get(config.slot)?.updates.note(frame),
     })
-    const updates = this.#updates.manage({ ...opened, slot, supervisor, defaultPlan: standard })
-    if (refusal !== undefined) slot.refuse(refusal)
-    else if (desired !== undefined) updates.follow(planOf(desired))
-    return { slot, supervisor, updates }
-  }
-
-  /** Of the version that a slot runs now. */
-  #planFor(slot: SlotId): Plan | undefined {
-    const version = this.#parts.get(slot)?.updates.family.manifestDigest
-    const desired = version && this.#twin.planFor(slot, version)
-    return desired && planOf(desired)
-  }
-
-  /** A slot runs another version, for good. */
-  #sayBirthAgain(): void {
-    if (this.#birth === undefined) return
-    const slots = this.#birth.slots.map((said) => {
-      const family = this.#parts.get(said.slot)?.updates.family
-      return family === undefined ? said : { ...said, manifestDigest: family.manifestDigest }
+    const updates = this.#updates.manage({
+      ...opened,
+      slot,
+      supervisor,
+      defaultPlan: (version) => ability.defaultPlan(version.manifest),
+      refusalOf: (plan, version) => ability.refusalOf(plan, version.manifest),
     })
-    this.#birth = { ...this.#birth, slots }
-    if (this.#link.isConnected) void this.#introduce().catch((error: unknown) => this.#logLost(error))
+    this.#parts.set(config.slot, { slot, supervisor, updates, ability })
+    const held = this.#twin.planFor(config.slot, family.manifestDigest, () => true)
+    const refusal = held && ability.refusalOf(held, manifest)
+    if (refusal !== undefined) slot.refuse(refusal)
+    else updates.refresh()
+  }
+
+  /** What is wanted of a slot while it runs a version; undefined: nobody has said yet. */
+  #planFor(slot: SlotId, { manifest, manifestDigest }: Family): Plan | undefined {
+    const ability = this.#parts.get(slot)?.ability
+    const held = this.#twin.planFor(slot, manifestDigest, (plan) => ability?.refusalOf(plan, manifest) === undefined)
+    if (held !== undefined) return planOf(held)
+    const lease = this.#twin.leaseOf(slot)
+    return lease && ability && planOf({ ...ability.defaultPlan(manifest), lease })
   }
 
   /** Birth can be written once every worker has measured how fast it is. */
@@ -352,7 +357,7 @@ class Agent {
       },
     )
     if (speeds === undefined) return
-    const { device, site, labels, threads } = this.#config
+    const { device, site, labels } = this.#config
     const { deviceClass, ...board } = this.#around.readBoard(this.#config.sensors.root)
     this.#birth = {
       device,
@@ -367,13 +372,12 @@ class Agent {
         why,
         reason: reason.slice(0, 300),
       })),
-      slots: [...this.#parts.values()].map(({ slot, updates: { family } }, i) => ({
+      slots: [...this.#parts.values()].map(({ slot, supervisor, updates: { family }, ability }, i) => ({
         slot: slot.config.slot,
         family: family.manifest.family,
         manifestDigest: family.manifestDigest,
         source: { kind: slot.config.source.kind, ...slot.size, frameRate: slot.config.source.frameRate },
-        backends: [{ backend: this.#around.backend, threads }],
-        macsPerSecond: speeds[i]!.macsPerSecond,
+        ...ability.describe({ ...supervisor.setup, speed: speeds[i] }),
         weight: slot.config.weight,
         ...(slot.config.minPsnrDb === undefined ? {} : { minPsnrDb: slot.config.minPsnrDb }),
       })),
@@ -419,12 +423,12 @@ class Agent {
   }
 
   async #tick(signal: AbortSignal): Promise<void> {
-    const { clock } = this.#around
+    const { clock, meterEveryMs } = this.#around
     let [meteredMs, toldMs] = [clock.monotonicMs(), clock.monotonicMs()]
     while (!signal.aborted) {
       await delay(TICK_MS, undefined, { signal }).catch(() => undefined)
       const nowMs = clock.monotonicMs()
-      if (nowMs - meteredMs >= METER_EVERY_MS) {
+      if (nowMs - meteredMs >= meterEveryMs) {
         meteredMs = nowMs
         this.#sample()
         this.#brake(nowMs)
@@ -542,30 +546,28 @@ class Agent {
     }
   }
 
-  #refusalOf(slot: SlotId, ladder: readonly Rung[]): string | undefined {
-    const family = this.#parts.get(slot)?.updates.family
-    if (family === undefined) return 'this device has no such slot'
-    const { manifest } = family
-    const { backend } = this.#around
-    return findRefusal(configurationsOf({ ladder }), { manifest, backend, threads: this.#config.threads })
+  /** @param family A version of the slot's; absent: the one that runs. */
+  #refusalOf(slot: SlotId, ladder: readonly Rung[], family?: Family): string | undefined {
+    const { updates, ability } = this.#parts.get(slot) ?? {}
+    if (updates === undefined || ability === undefined) return 'this device has no such slot'
+    return ability.refusalOf({ ladder }, (family ?? updates.family).manifest)
   }
 
   #receiveDesired(desired: Desired): void {
     if (desired.gen < this.#twin.state.gen) return
-    // A plan that names no version is for the one that is committed here.
-    const named = { ...desired, slots: desired.slots.map((wanted) => this.#nameVersion(wanted)) }
-    const refusalOf = (wanted: DesiredSlot): string | undefined => this.#refusalOfDesired(wanted)
+    const tagged = { ...desired, slots: desired.slots.map((wanted) => this.#tagVersion(wanted)) }
+    const refusalOf = ({ slot, ladder }: DesiredSlot): string | undefined =>
+      this.#refusalOf(slot, ladder, this.#versionFor(slot, ladder))
     const isNewer = this.#twin.supersede(
-      named,
+      tagged,
       (wanted) => refusalOf(wanted) === undefined,
       (held) => this.#isCounted(held),
     )
-    for (const wanted of named.slots) {
+    for (const wanted of tagged.slots) {
       const refusal = refusalOf(wanted)
       const { slot, updates } = this.#parts.get(wanted.slot) ?? {}
-      const isOwn = wanted.family?.manifestDigest === updates?.family.manifestDigest
-      if (refusal !== undefined && isOwn) slot?.refuse(refusal)
-      // The limits are for whatever runs, also while it is not yet what is wanted.
+      if (refusal !== undefined) slot?.refuse(refusal)
+      // The limits are for whatever runs, also where the ladder is not.
       else if (isNewer) updates?.refresh()
       if (refusal !== undefined && isNewer)
         this.#outbox.sendEvent({
@@ -577,18 +579,19 @@ class Agent {
     for (const { slot, family } of desired.slots) this.#parts.get(slot)?.updates.order(family)
   }
 
-  #nameVersion(wanted: DesiredSlot): DesiredSlot {
-    const running = this.#parts.get(wanted.slot)?.updates.state.running
-    if (wanted.family !== undefined || running === undefined) return wanted
-    return { ...wanted, family: { manifestDigest: running } }
+  /** A ladder is for the version that is committed here when it comes, whatever other is ordered with it. */
+  #tagVersion(wanted: DesiredSlot): DesiredSlot {
+    const version = this.#versionFor(wanted.slot, wanted.ladder)
+    return version === undefined ? wanted : { ...wanted, family: { manifestDigest: version.manifestDigest } }
   }
 
-  /** Ladders of a version that is not here are looked at when it is. */
-  #refusalOfDesired({ slot, family, ladder }: DesiredSlot): string | undefined {
+  /** The controller hears of a version that is on trial: a ladder that only that one can run is for it. */
+  #versionFor(slot: SlotId, ladder: readonly Rung[]): Family | undefined {
     const updates = this.#parts.get(slot)?.updates
-    if (updates === undefined || family?.manifestDigest === updates.family.manifestDigest)
-      return this.#refusalOf(slot, ladder)
-    return undefined
+    if (updates === undefined) return undefined
+    const { committed, family } = updates
+    const canRun = (version: Family): boolean => this.#refusalOf(slot, ladder, version) === undefined
+    return !canRun(committed) && canRun(family) ? family : committed
   }
 
   /** Plans of versions that are neither here nor on their way are let go. */
@@ -617,6 +620,8 @@ class Agent {
         slot.requestKeyFrame()
         return { result: 'done' }
       }
+      case 'profile':
+        return this.#profile(command.slot)
       case 'roll-back':
       case 'pause':
       case 'resume':
@@ -626,9 +631,18 @@ class Agent {
             reason: `no slot "${command.slot}"`,
           }
         )
-      case 'profile':
-        return { result: 'rejected', reason: `this agent does not ${command.kind}` }
     }
+  }
+
+  /** Beside what runs, so it is the speed that is left; birth says what was found. */
+  async #profile(id: SlotId): Promise<Ack> {
+    const parts = this.#parts.get(id)
+    if (parts === undefined) return { result: 'rejected', reason: `no slot "${id}"` }
+    const { updates, supervisor, ability } = parts
+    const { familyDir } = supervisor.setup
+    ability.renew({ familyDir, runtimes: await this.#runtimes!.find(updates.family, familyDir, { isAnew: true }) })
+    await this.#bear(new AbortController().signal)
+    return { result: 'done' }
   }
 
   #logLost(error: unknown): void {

@@ -1,6 +1,6 @@
 import type { Clock } from '@espalier/shared/clock'
 import type { Reported, State, Telemetry } from '@espalier/shared/messages/device'
-import type { Backend } from '@espalier/shared/runtime/session'
+import type { RuntimeFinder, RuntimeFinderOptions } from './backends/runtime-finder.ts'
 import type { SinkConfig, SourceConfig } from './config.ts'
 import type { BoardDescription } from './meter/power-model.ts'
 import type { MachineState } from './sensors/machine-watch.ts'
@@ -29,7 +29,8 @@ export interface AgentSurroundings {
   readonly makeBootId: () => string
   readonly files: SystemFiles
   readonly workerPath: string
-  readonly backend: Backend
+  /** Finds what networks can run on. */
+  readonly makeRuntimeFinder: (options: RuntimeFinderOptions) => RuntimeFinder
   /** @param root Prefix of system paths. */
   readonly readBoard: (root: string) => BoardDescription
   /** CPU seconds of this process. */
@@ -41,6 +42,8 @@ export interface AgentSurroundings {
   readonly runCommand: CommandRunner
   /** Since the machine was started. */
   readonly readUptimeMs: () => number
+  /** Between two readings of the meter; what a trial of another version counts as a second. */
+  readonly meterEveryMs: number
   /** @throws {ConfigError} If the source is not there. */
   readonly openSource: (config: SourceConfig) => Promise<PictureStream>
   /** @throws {ConfigError} If results of this task cannot go there. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { systemClock } from '@espalier/shared/clock'
+import { DeviceRuntimes } from './backends/device-runtimes.ts'
 import {
   readBoard,
   readDeviceCpuSeconds,
@@ -22,7 +23,7 @@ export const thisMachine: AgentSurroundings = {
   makeBootId: () => randomBytes(8).toString('hex'),
   files: systemFiles,
   workerPath: WORKER_PATH,
-  backend: 'wasm',
+  makeRuntimeFinder: (options) => new DeviceRuntimes(options),
   readBoard,
   readOwnCpuSeconds,
   readDeviceCpuSeconds,
@@ -30,6 +31,7 @@ export const thisMachine: AgentSurroundings = {
   readFlashBytes,
   runCommand,
   readUptimeMs,
+  meterEveryMs: 1000,
   openSource,
   openSink,
 }

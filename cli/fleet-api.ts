@@ -63,10 +63,20 @@ export async function getDevices(base: string): Promise<DeviceSummary[]> {
 }
 
 const budgetsSchema = z.object({
-  budgets: z.array(z.object({ key: z.string(), rateBps: z.number().optional(), powerW: z.number().optional() })),
+  budgets: z.array(
+    z.object({
+      key: z.string(),
+      rateBps: z.number().optional(),
+      powerW: z.number().optional(),
+      carbonGPerH: z.number().optional(),
+      gateway: z.string().optional(),
+      carbonGPerKwh: z.number().optional(),
+    }),
+  ),
 })
+export type FleetBudget = z.infer<typeof budgetsSchema>['budgets'][number]
 
-export async function getBudgets(base: string): Promise<z.infer<typeof budgetsSchema>['budgets']> {
+export async function getBudgets(base: string): Promise<FleetBudget[]> {
   return budgetsSchema.parse(await callApi(base, 'budgets')).budgets
 }
 

@@ -17,9 +17,13 @@ export const configurationSchema = z.object({
 })
 export type Configuration = z.infer<typeof configurationSchema>
 
-/** Whether they run the same graph at the same size: changing between them needs no session and no warm-up. */
+/** Whether they run the same graph at the same size on the same backend: changing between them needs no warm-up. */
 export const isSameGraph = (a: Configuration, b: Configuration | undefined): boolean =>
-  a.variant === b?.variant && a.width === b.width && a.height === b.height
+  a.variant === b?.variant &&
+  a.width === b.width &&
+  a.height === b.height &&
+  a.backend === b.backend &&
+  a.threads === b.threads
 
 /** The stable id of a configuration. @example 'kodo/base/a000/512x288@5/merged/wasm1' */
 export function configurationId(c: Configuration): string {

@@ -30,6 +30,23 @@ export function parsePower(text: string): number {
   return parseQuantity(text, /^W$/, 'a power such as "12W" or "800mW"')
 }
 
+/**
+ * Read an emission.
+ *
+ * @returns Grams of CO2 an hour, >= 0.
+ * @throws {SyntaxError} If the text is none.
+ * @example parseEmission('90g/h') // 90
+ */
+export function parseEmission(text: string): number {
+  return parseQuantity(text, /^g\/h$/, 'an emission such as "90g/h" or "1.2kg/h"')
+}
+
+/** An emission for people. @example formatEmission(1200) // '1.2 kg/h' */
+export function formatEmission(gramsPerH: number): string {
+  if (gramsPerH >= 1e3) return `${Number((gramsPerH / 1e3).toPrecision(3))} kg/h`
+  return gramsPerH >= 1 ? `${Number(gramsPerH.toPrecision(3))} g/h` : `${Number((gramsPerH * 1e3).toPrecision(3))} mg/h`
+}
+
 /** A rate for people. @example formatRate(150000) // '150 kbit/s' */
 export function formatRate(rateBps: number): string {
   if (rateBps >= 1e6) return `${Number((rateBps / 1e6).toPrecision(3))} Mbit/s`

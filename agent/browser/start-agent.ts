@@ -94,6 +94,7 @@ export async function startAgent(
           familyDir: `/api/v1/families/${manifestDigest}`,
           power: PAGE_POWER,
           threads,
+          backends: [backend],
           // A page plays few frames a second: every five seconds at two.
           qualityEveryFrames: 10,
           spoolMaxBytes: 1024 * 1024,
@@ -105,7 +106,6 @@ export async function startAgent(
     try {
       await runAgent(config, signal, log, {
         ...surroundingsOf({ device, password, sensors }),
-        backend,
         onView: ears.onView,
       })
     } finally {

@@ -7,6 +7,7 @@ import { openEventsSink } from '../sink/events-sink.ts'
 import type { AgentSurroundings } from '../surroundings.ts'
 import { openCamera } from './camera.ts'
 import { openClip } from './clip.ts'
+import { PageRuntimes } from './page-runtimes.ts'
 import type { PageSensors } from './page-sensors.ts'
 import { openPageUplink, uplinkProtocols } from './uplink-sink.ts'
 import { isAsleep } from './wakefulness.ts'
@@ -76,7 +77,7 @@ export const thisMachine: Omit<AgentSurroundings, 'openSink'> & Pick<Partial<Age
     Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, '0')).join(''),
   files: noFiles,
   workerPath: '',
-  backend: 'wasm',
+  makeRuntimeFinder: (options) => new PageRuntimes(options),
   readBoard: () => {
     const cores = navigator.hardwareConcurrency || 1
     return {
@@ -93,6 +94,7 @@ export const thisMachine: Omit<AgentSurroundings, 'openSink'> & Pick<Partial<Age
   readRssBytes: () => (performance as { memory?: { usedJSHeapSize: number } }).memory?.usedJSHeapSize ?? 0,
   runCommand: (program) => Promise.reject(notFound(program)),
   readUptimeMs: () => performance.now(),
+  meterEveryMs: 1000,
   openSource: async ({ kind, path, loop }) => {
     if (kind === 'camera') return openCamera(path)
     if (kind === 'images') return openClip({ loop })

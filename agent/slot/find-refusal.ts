@@ -1,7 +1,16 @@
 import type { Configuration } from '@espalier/shared/configuration'
 import { type ClassifierManifest, inputSize } from '@espalier/shared/manifest/classifier-manifest'
 import type { Manifest } from '@espalier/shared/manifest/manifest'
-import type { Backend } from '@espalier/shared/runtime/session'
+import { describeRuntime, isSameRuntime, type Runtime } from '../backends/runtime.ts'
+import { memoryRefusal } from './memory-need.ts'
+
+/** What a slot of this device can run. */
+export interface Ability {
+  readonly manifest: Manifest
+  readonly runtimes: readonly Runtime[]
+  /** RAM that a worker may have. */
+  readonly maxWorkerBytes: number
+}
 
 /** A classifier takes one size and knows no alpha. */
 function classifierRefusal(
@@ -18,21 +27,23 @@ function classifierRefusal(
 /** Why this device cannot run a ladder, as a sentence for the controller; undefined if it can run all of it. */
 export function findRefusal(
   configurations: readonly Configuration[],
-  {
-    manifest,
-    backend: own = 'wasm',
-    threads,
-  }: { readonly manifest: Manifest; readonly backend?: Backend; readonly threads: number },
+  { manifest, runtimes, maxWorkerBytes }: Ability,
 ): string | undefined {
+  const [first] = configurations
   for (const configuration of configurations) {
-    const { family, variant, mode, backend, threads: wanted } = configuration
+    const { family, variant, mode } = configuration
     if (family !== manifest.family) return `found family "${family}", this slot runs "${manifest.family}"`
     if (manifest.variants.every(({ id }) => id !== variant))
       return `found variant "${variant}", "${family}" has ${manifest.variants.map(({ id }) => `"${id}"`).join(', ')}`
     if (mode !== 'merged') return `found mode "${mode}", this device runs "merged"`
-    if (backend !== own || wanted !== threads)
-      return `found backend ${backend} with ${wanted} threads, this device runs ${own} with ${threads}`
-    const refusal = manifest.task === 'classification' ? classifierRefusal(configuration, manifest) : undefined
+    if (!runtimes.some((runtime) => isSameRuntime(runtime, configuration)))
+      return `found backend ${describeRuntime(configuration)}, this device runs ${runtimes.map(describeRuntime).join(' or ')}`
+    // The brake goes up and down a ladder between two frames, which a change of process cannot.
+    if (!isSameRuntime(first!, configuration))
+      return `found backends ${describeRuntime(first!)} and ${describeRuntime(configuration)} in one ladder, expected one`
+    const refusal =
+      (manifest.task === 'classification' ? classifierRefusal(configuration, manifest) : undefined) ??
+      memoryRefusal(manifest, configuration, maxWorkerBytes)
     if (refusal !== undefined) return refusal
   }
   return undefined

@@ -5,6 +5,7 @@ import { describeError, ModelError, TransportError } from '@espalier/shared/erro
 import type { Manifest } from '@espalier/shared/manifest/manifest'
 import type { DeviceEvent, Reported, Telemetry } from '@espalier/shared/messages/device'
 import { BackOff } from '../back-off.ts'
+import { isSameRuntime, type Runtime } from '../backends/runtime.ts'
 import type { SlotConfig } from '../config.ts'
 import { bitsOf } from '../frame-result.ts'
 import type { PowerReading } from '../governor/brake.ts'
@@ -17,6 +18,7 @@ import { makeDecimator, playFrames } from '../source/frames.ts'
 import type { PictureStream, SourceFrame } from '../source/source.ts'
 import type { WorkerJob, WorkerSupervisor } from '../supervisor/worker-supervisor.ts'
 import { KeyFrameRule } from './key-frame-rule.ts'
+import { RuntimeChange } from './runtime-change.ts'
 
 /** More would only add latency: a slot that is too slow stays too slow. */
 const QUEUE_CAPACITY = 3
@@ -62,6 +64,12 @@ export const variantsOf = ({ ladder }: Plan): string[] => [
   ...new Set(ladder.map(({ configuration }) => configuration.variant)),
 ]
 
+/** One for the whole ladder: `findRefusal` refuses a mixed one. */
+export function runtimeOf({ ladder }: Plan): Runtime {
+  const { backend, threads } = ladder[0]!.configuration
+  return { backend, threads }
+}
+
 /** One task of the device: takes its source's frames through the queue and the worker to the sink. */
 export class Slot {
   readonly #options: SlotOptions
@@ -76,11 +84,15 @@ export class Slot {
   #opened: readonly string[] = []
   #refusal: string | undefined
   #failure: string | undefined
+  /** No frame is here and none is being worked on. */
+  #isIdle = false
+  #openingAhead: Promise<void> | undefined
   #lastKeyStream: Uint8Array | undefined
   readonly #keyFrames: KeyFrameRule
   /** From the arrival of a frame at the worker until the worker is free again. */
   #isBusy = false
   #succession: (Succession & { readonly onDone: (error?: unknown) => void }) | undefined
+  readonly #runtimeChange: RuntimeChange
   /** Undefined: no frames are wanted. */
   #playing: AbortController | undefined = new AbortController()
   #onResume: () => void = () => undefined
@@ -89,6 +101,7 @@ export class Slot {
     this.#options = options
     const { manifest, plan, clock } = options
     this.#keyFrames = new KeyFrameRule(options.config.keyFrameEveryS)
+    this.#runtimeChange = new RuntimeChange(options.supervisor)
     this.#followed = plan
     this.#governor = new Governor(plan, clock.monotonicMs(), rateModelOf(manifest))
   }
@@ -106,6 +119,11 @@ export class Slot {
     return this.#lastKeyStream
   }
 
+  /** What its frames follow; one that came later may be on its way. */
+  get followed(): Plan {
+    return this.#followed
+  }
+
   /** Make the next frame one that stands alone. */
   requestKeyFrame(): void {
     this.#keyFrames.request()
@@ -117,10 +135,17 @@ export class Slot {
    */
   follow(plan: Plan): void {
     this.#refusal = undefined
-    const isOpen = variantsOf(plan).every((variant) => this.#opened.includes(variant))
+    const isOpen =
+      isSameRuntime(runtimeOf(plan), this.#options.supervisor.setup) &&
+      variantsOf(plan).every((variant) => this.#opened.includes(variant))
     // While another plan's variants are being opened, what the worker will have open is not known yet.
     if (isOpen && this.#next === undefined) this.#take(plan)
     else this.#next = plan
+    if (this.#isIdle && this.#openingAhead === undefined)
+      this.#openingAhead = this.#openAhead().finally(() => {
+        this.#openingAhead = undefined
+        if (!this.#isBusy) this.#handOver()
+      })
   }
 
   get isPaused(): boolean {
@@ -148,7 +173,7 @@ export class Slot {
     return new Promise((resolve, reject) => {
       this.#succession?.onDone(new TransportError('Cannot hand over: another is next', { retryable: true }))
       this.#succession = { ...succession, onDone: (error) => (error === undefined ? resolve() : reject(error)) }
-      if (!this.#isBusy) this.#handOver()
+      if (!this.#isBusy && this.#openingAhead === undefined) this.#handOver()
     })
   }
 
@@ -166,6 +191,7 @@ export class Slot {
   /** Keep what runs; tell the controller why. */
   refuse(reason: string): void {
     this.#next = undefined
+    this.#runtimeChange.abandon()
     this.#refusal = reason
   }
 
@@ -207,6 +233,8 @@ export class Slot {
       onDone(error)
       return
     }
+    // A change of backend that was under way was the old worker's.
+    this.#runtimeChange.abandon()
     this.#next = undefined
     this.#refusal = undefined
     this.#failure = undefined
@@ -280,9 +308,12 @@ export class Slot {
     const { supervisor } = this.#options
     while (!signal.aborted) {
       await supervisor.ready(signal)
+      this.#isIdle = true
       const frame = await this.#queue.take(signal)
+      this.#isIdle = false
       this.#isBusy = true
       try {
+        await this.#openingAhead
         await this.#work(frame)
       } finally {
         this.#isBusy = false
@@ -316,12 +347,31 @@ export class Slot {
     const plan = this.#next
     if (plan === undefined) return
     const wanted = variantsOf(plan)
-    const missing = wanted.find((variant) => !this.#opened.includes(variant))
-    if (missing !== undefined) await this.#openBeside(plan, missing)
+    const isHere = (): boolean => isSameRuntime(runtimeOf(plan), this.#options.supervisor.setup)
+    if (!isHere()) {
+      await this.#tryToOpen(plan, wanted, () => this.#changeRuntime(plan, wanted))
+    } else {
+      this.#runtimeChange.abandon()
+      const missing = wanted.find((variant) => !this.#opened.includes(variant))
+      if (missing !== undefined) await this.#openBeside(plan, missing)
+    }
     // A newer one may have come meanwhile: it is next.
-    if (this.#next !== plan || wanted.some((variant) => !this.#opened.includes(variant))) return
+    if (this.#next !== plan || !isHere() || wanted.some((variant) => !this.#opened.includes(variant))) return
     this.#next = undefined
     this.#take(plan)
+  }
+
+  /**
+   * While no frame waits, variants are opened one after the other: what is open then, no frame waits for. Whoever is to
+   * have the frames instead does not wait for more than one.
+   */
+  async #openAhead(): Promise<void> {
+    const isWanted = (): boolean => this.#next !== undefined && this.#isIdle && this.#succession === undefined
+    for (let before: readonly string[] | undefined; isWanted(); ) {
+      if (before === this.#opened) return
+      before = this.#opened
+      await this.#adopt()
+    }
   }
 
   #take(plan: Plan): void {
@@ -330,14 +380,33 @@ export class Slot {
   }
 
   async #openBeside(plan: Plan, missing: string): Promise<void> {
-    const ahead = this.#opened.filter((variant) => variantsOf(plan).includes(variant))
+    // Those that are open and not named stay so where there is room: a device often comes back to them.
+    const ahead = this.#options.supervisor.hasRoom
+      ? this.#opened
+      : this.#opened.filter((variant) => variantsOf(plan).includes(variant))
     const open = [...new Set([...variantsOf(this.#followed), ...ahead, missing])]
-    try {
+    await this.#tryToOpen(plan, open, async () => {
       await this.#options.supervisor.openVariants(open)
-      this.#opened = open
+      return open
+    })
+  }
+
+  /** Before the first frame there is nothing that would be kept waiting. */
+  #changeRuntime(plan: Plan, wanted: readonly string[]): Promise<readonly string[] | undefined> {
+    return this.#runtimeChange.step(runtimeOf(plan), wanted, { isPatient: this.#recorder.frames === 0 })
+  }
+
+  /** @param open Gives the variants that the worker has open now; undefined: as before. */
+  async #tryToOpen(
+    plan: Plan,
+    wanted: readonly string[],
+    open: () => Promise<readonly string[] | undefined>,
+  ): Promise<void> {
+    try {
+      this.#opened = (await open()) ?? this.#opened
     } catch (error) {
       if (error instanceof TransportError) {
-        this.#opened = open
+        this.#opened = wanted
         return
       }
       if (!(error instanceof ModelError)) throw error

@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { ModelError, TransportError } from '@espalier/shared/errors'
 import type { Backend } from '@espalier/shared/runtime/session'
-import type { WorkerReply, WorkerRequest, WorkerUsage } from '../worker/messages.ts'
+import type { RuntimeSpeed, WorkerReply, WorkerRequest, WorkerUsage } from '../worker/messages.ts'
 
 /** Loading a runtime on a loaded single-core board takes tens of seconds; a hang takes for ever. */
 const START_DEADLINE_MS = 120_000
@@ -14,7 +14,9 @@ export interface WorkerProcessOptions {
   /** A worker that does not answer a request for this long is killed. */
   readonly frameDeadlineMs: number
   /** Measured by an earlier worker: this one need not measure again. */
-  readonly macsPerSecond?: number | undefined
+  readonly speed?: RuntimeSpeed | undefined
+  /** To be ready to be asked; two minutes unless told otherwise. */
+  readonly startDeadlineMs?: number
 }
 
 export type Answer = Extract<WorkerReply, { id: number }>
@@ -37,7 +39,7 @@ export interface AnswerHandlers {
  */
 export class WorkerProcess {
   /** Resolves once it can be asked. @throws {TransportError} If it ends before. */
-  readonly ready: Promise<{ readonly macsPerSecond: number }>
+  readonly ready: Promise<RuntimeSpeed>
   /** Why it ended, once it did. */
   readonly ended: Promise<string>
   readonly #child: ChildProcess
@@ -47,9 +49,12 @@ export class WorkerProcess {
   #pending: { readonly id: number; onReply(reply: Answer): void; onEnd(error: TransportError): void } | undefined
   #nextId = 1
   #hasEnded = false
+  /** Why this side ended it, where it did. */
+  #verdict: string | undefined
 
-  constructor({ workerPath, frameDeadlineMs, familyDir, backend, threads, macsPerSecond }: WorkerProcessOptions) {
-    this.#frameDeadlineMs = frameDeadlineMs
+  constructor(options: WorkerProcessOptions) {
+    const { workerPath, familyDir, backend, threads, speed } = options
+    this.#frameDeadlineMs = options.frameDeadlineMs
     const child = fork(workerPath, {
       serialization: 'advanced',
       execArgv: [],
@@ -57,10 +62,10 @@ export class WorkerProcess {
     })
     this.#child = child
     this.ended = this.#watch(child)
-    this.ready = this.#awaitReady(child)
+    this.ready = this.#awaitReady(child, options.startDeadlineMs ?? START_DEADLINE_MS)
     // Who cares asks; a worker that is given up while it starts is nobody's failure.
     this.ready.catch(() => undefined)
-    const known = macsPerSecond === undefined ? {} : { macsPerSecond }
+    const known = speed === undefined ? {} : { speed }
     child.send({ kind: 'start', familyDir, backend, threads, ...known } satisfies WorkerRequest, () => undefined)
   }
 
@@ -92,7 +97,7 @@ export class WorkerProcess {
       return
     }
     const id = this.#nextId++
-    const deadline = setTimeout(() => this.kill(), this.#frameDeadlineMs)
+    const deadline = this.#startDeadline(this.#frameDeadlineMs)
     const finish = (): void => {
       clearTimeout(deadline)
       this.#pending = undefined
@@ -129,6 +134,13 @@ export class WorkerProcess {
     })
   }
 
+  #startDeadline(limitMs: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#verdict = `no answer for ${limitMs / 1000} s`
+      this.kill()
+    }, limitMs)
+  }
+
   async #watch(child: ChildProcess): Promise<string> {
     let complaint = ''
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -138,7 +150,9 @@ export class WorkerProcess {
       child.once('error', (error) => resolve(error.message))
       // `close` follows `exit` once standard error is read to its end, so the complaint is whole.
       child.once('close', (code, signal) =>
-        resolve([`worker ended with ${signal ?? `code ${code}`}`, complaint.trim()].filter(Boolean).join(': ')),
+        resolve(
+          [`worker ended with ${signal ?? `code ${code}`}`, this.#verdict, complaint.trim()].filter(Boolean).join(': '),
+        ),
       )
     })
     this.#hasEnded = true
@@ -146,14 +160,14 @@ export class WorkerProcess {
     return reason
   }
 
-  #awaitReady(child: ChildProcess): Promise<{ macsPerSecond: number }> {
-    const deadline = setTimeout(() => this.kill(), START_DEADLINE_MS)
+  #awaitReady(child: ChildProcess, deadlineMs: number): Promise<RuntimeSpeed> {
+    const deadline = this.#startDeadline(deadlineMs)
     return new Promise((resolve, reject) => {
       child.on('message', (reply: WorkerReply) => {
         this.#usage = reply.usage
         if (reply.kind === 'ready') {
           clearTimeout(deadline)
-          resolve({ macsPerSecond: reply.macsPerSecond })
+          resolve(reply.speed)
         } else if (reply.id === this.#pending?.id) {
           this.#pending.onReply(reply)
         }

@@ -6,7 +6,7 @@ import type { Backend } from '@espalier/shared/runtime/session'
 import { BackOff } from '../back-off.ts'
 import type { QualitySample } from '../frame-result.ts'
 import type { SourcePicture } from '../source/source.ts'
-import type { ProcessedFrame } from '../worker/messages.ts'
+import type { ProcessedFrame, RuntimeSpeed } from '../worker/messages.ts'
 import { isWorn, type WearLimits } from './is-worn.ts'
 import { WorkerProcess } from './worker-process.ts'
 
@@ -41,6 +41,8 @@ export interface WorkerOptions extends Omit<WorkerSetup, 'backend'> {
   readonly frameDeadlineMs: number
   /** When a fresh process takes the worker's place between two frames. */
   readonly wear?: WearLimits
+  /** What is known of a backend's speed already; a worker measures it otherwise. */
+  readonly speedOf?: (setup: WorkerSetup) => RuntimeSpeed | undefined
   /** Called whenever a worker ended that should not have. */
   readonly onDeath: (reason: string) => void
 }
@@ -80,7 +82,7 @@ export class WorkerSupervisor {
   /** Of the worker that has the frames, and of the one that starts after it if it dies. */
   #setup: WorkerSetup
   #worker: WorkerProcess | undefined
-  #running: { readonly worker: WorkerProcess; readonly macsPerSecond: number } | undefined
+  #running: { readonly worker: WorkerProcess; readonly speed: RuntimeSpeed } | undefined
   #variants: readonly string[] = []
   /** Changes of variant from one frame to the next. */
   #swaps = 0
@@ -91,7 +93,7 @@ export class WorkerSupervisor {
   #restarts = 0
   #failures = 0
   #ended = { slotUs: 0, agentUs: 0 }
-  readonly #speeds = new Map<string, number>()
+  readonly #speeds = new Map<string, RuntimeSpeed>()
 
   constructor(options: WorkerOptions) {
     this.#options = options
@@ -99,8 +101,23 @@ export class WorkerSupervisor {
     this.#setup = { familyDir, backend, threads }
   }
 
+  /** What the frames run on, or will once a worker has started. */
+  get setup(): WorkerSetup {
+    return this.#setup
+  }
+
   get pid(): number | undefined {
     return this.#running?.worker.pid
+  }
+
+  /** Memory of the worker that has the frames, in RAM, when it last answered; 0 before. */
+  get rssBytes(): number {
+    return this.#running?.worker.usage.rssBytes ?? 0
+  }
+
+  /** Whether the worker may hold more than it must: it has taken less than half of its memory. */
+  get hasRoom(): boolean {
+    return this.rssBytes < (this.#options.wear ?? DEFAULT_WEAR_LIMITS).maxRssBytes / 2
   }
 
   /** Workers that died. */
@@ -134,7 +151,7 @@ export class WorkerSupervisor {
    *
    * @throws `signal.reason` when aborted.
    */
-  async ready(signal: AbortSignal): Promise<{ readonly macsPerSecond: number }> {
+  async ready(signal: AbortSignal): Promise<RuntimeSpeed> {
     while (this.#running === undefined) {
       signal.throwIfAborted()
       await new Promise<void>((resolve) => {
@@ -146,7 +163,7 @@ export class WorkerSupervisor {
         signal.addEventListener('abort', wake)
       })
     }
-    return this.#running
+    return this.#running.speed
   }
 
   /**
@@ -222,7 +239,7 @@ export class WorkerSupervisor {
       await worker.ended
     }
     try {
-      const { macsPerSecond } = await worker.ready
+      const speed = await worker.ready
       let open = variants
       await worker.openVariants(open)
       return {
@@ -230,7 +247,7 @@ export class WorkerSupervisor {
           await worker.openVariants(others)
           open = others
         },
-        takeOver: () => this.#takeOver(own, { worker, macsPerSecond }, open),
+        takeOver: () => this.#takeOver(own, { worker, speed }, open),
         discard,
       }
     } catch (error) {
@@ -252,7 +269,7 @@ export class WorkerSupervisor {
 
   #takeOver(
     setup: WorkerSetup,
-    running: { readonly worker: WorkerProcess; readonly macsPerSecond: number },
+    running: { readonly worker: WorkerProcess; readonly speed: RuntimeSpeed },
     variants: readonly string[],
   ): Predecessor {
     const before = { setup: this.#setup, running: this.#running, variants: this.#variants, swaps: this.#swaps }
@@ -350,9 +367,9 @@ export class WorkerSupervisor {
     this.#worker = worker
     this.#swaps = 0
     void worker.ready.then(
-      ({ macsPerSecond }) => {
+      (speed) => {
         if (this.#worker !== worker) return
-        this.#running = { worker, macsPerSecond }
+        this.#running = { worker, speed }
         for (const wake of this.#waiting.splice(0)) wake()
       },
       () => undefined,
@@ -372,12 +389,13 @@ export class WorkerSupervisor {
   }
 
   #spawn(setup: WorkerSetup): WorkerProcess {
-    const { workerPath, frameDeadlineMs } = this.#options
+    const { workerPath, frameDeadlineMs, speedOf } = this.#options
     const key = JSON.stringify(setup)
-    const worker = new WorkerProcess({ ...setup, workerPath, frameDeadlineMs, macsPerSecond: this.#speeds.get(key) })
+    const known = speedOf?.(setup) ?? this.#speeds.get(key)
+    const worker = new WorkerProcess({ ...setup, workerPath, frameDeadlineMs, speed: known })
     this.#living.add(worker)
     void worker.ready.then(
-      ({ macsPerSecond }) => this.#speeds.set(key, macsPerSecond),
+      (speed) => this.#speeds.set(key, speed),
       () => undefined,
     )
     void worker.ended.then((reason) => {

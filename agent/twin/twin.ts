@@ -15,8 +15,8 @@ const twinSchema = z.object({
   gen: z.int().min(0),
   telemetryIntervalS: desiredSchema.shape.telemetryIntervalS,
   /**
-   * The last desired state of each slot, and of each version of its family that still counts, that this device could
-   * run; the newest of a slot last.
+   * The last desired state of each slot, and for each version of its family that still counts, that this device could
+   * run; the newest of a slot last. `family` is the version that the ladder is for, not the one that was ordered.
    */
   slots: desiredSchema.shape.slots,
 })
@@ -81,14 +81,20 @@ export class Twin {
   /**
    * What is wanted of a slot while it runs a version.
    *
-   * @returns The ladder for that version, or one that names none, and the limits that came last, for whichever.
+   * @param canRun Whether that version can run a plan.
+   * @returns The plan for that version, or else the newest, where it can run it, with the limits that came last.
    */
-  planFor(slot: SlotId, version: Digest): DesiredSlot | undefined {
+  planFor(slot: SlotId, version: Digest, canRun: (plan: DesiredSlot) => boolean): DesiredSlot | undefined {
     const plans = this.#state.slots.filter((held) => held.slot === slot)
-    const own = plans.find(({ family }) => family?.manifestDigest === version)
-    const found = own ?? plans.find(({ family }) => family === undefined)
-    const { lease, prices } = plans.at(-1) ?? {}
-    return found && lease && prices && { ...found, lease, prices }
+    const newest = plans.at(-1)
+    const own = plans.find(({ family }) => family === undefined || family.manifestDigest === version)
+    const found = [own, newest].find((plan) => plan !== undefined && canRun(plan))
+    return found && newest && { ...found, lease: newest.lease, prices: newest.prices }
+  }
+
+  /** The limits of a slot that came last. */
+  leaseOf(slot: SlotId): DesiredSlot['lease'] | undefined {
+    return this.#state.slots.findLast((held) => held.slot === slot)?.lease
   }
 
   #save(state: TwinState): void {

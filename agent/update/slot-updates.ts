@@ -4,8 +4,9 @@ import type { Digest } from '@espalier/shared/ids'
 import type { Family } from '@espalier/shared/manifest/open-family'
 import type { FamilyOrder } from '@espalier/shared/messages/controller'
 import type { Ack, DeviceEvent, Reported, Update } from '@espalier/shared/messages/device'
+import { isSameRuntime } from '../backends/runtime.ts'
 import type { Factors, Plan } from '../governor/governor.ts'
-import { type DoneFrame, type Slot, variantsOf } from '../slot/slot.ts'
+import { type DoneFrame, runtimeOf, type Slot, variantsOf } from '../slot/slot.ts'
 import type { FamilyStore } from '../store/family-store.ts'
 import type { FetchProgress } from '../store/fetch-version.ts'
 import type { Candidate, Predecessor, WorkerSupervisor } from '../supervisor/worker-supervisor.ts'
@@ -49,8 +50,8 @@ export interface SlotUpdatesOptions {
   readonly file: PairedFile<UpdateState>
   readonly state: UpdateState
   readonly maxStarts: number
-  /** What is wanted while a version runs; undefined: nobody said. */
-  readonly planFor: (version: Digest) => Plan | undefined
+  /** What is wanted while a version runs, such as that version can run; undefined: nobody said. */
+  readonly planFor: (family: Family) => Plan | undefined
   readonly defaultPlan: (family: Family) => Plan
   /** Why this device cannot run a plan of a version. */
   readonly refusalOf: (plan: Plan, family: Family) => string | undefined
@@ -106,6 +107,11 @@ export class SlotUpdates {
     return this.#current.family
   }
 
+  /** Of the version that is committed: while another is on trial, the one before it. */
+  get committed(): Family {
+    return (this.#trial?.before ?? this.#current).family
+  }
+
   get state(): UpdateState {
     return this.#updater.state
   }
@@ -122,7 +128,7 @@ export class SlotUpdates {
     const { slot, planFor, defaultPlan, running } = this.#options
     slot.setPaused(this.state.isPaused)
     const { family } = running
-    if (this.#isSafe) this.follow(planFor(family.manifestDigest) ?? defaultPlan(family))
+    if (this.#isSafe) this.follow(planFor(family) ?? defaultPlan(family))
   }
 
   stop(): Promise<void> {
@@ -148,7 +154,7 @@ export class SlotUpdates {
 
   /** A plan for the present version was taken up, or limits changed: follow what holds now. */
   refresh(): void {
-    const plan = this.#options.planFor(this.#current.family.manifestDigest)
+    const plan = this.#options.planFor(this.#current.family)
     if (plan !== undefined) this.follow(plan)
   }
 
@@ -248,9 +254,9 @@ export class SlotUpdates {
     return safePlan(family.manifest, this.#options.defaultPlan(family), { leaseBps, leasePowerW })
   }
 
-  #planOf(version: Version): Plan {
+  #planOf({ family }: Version): Plan {
     const { planFor, defaultPlan } = this.#options
-    return planFor(version.family.manifestDigest) ?? defaultPlan(version.family)
+    return planFor(family) ?? defaultPlan(family)
   }
 
   /** Why a version cannot take this slot's place, whatever it measures. */
@@ -273,7 +279,7 @@ export class SlotUpdates {
       plan = this.#planOf(version)
       const misfit = this.#findMisfit(version, plan)
       if (misfit !== undefined) return { kind: 'unfit', reason: misfit }
-      worker = await supervisor.prepare(variantsOf(plan), { familyDir: version.folder })
+      worker = await supervisor.prepare(variantsOf(plan), { familyDir: version.folder, ...runtimeOf(plan) })
     } catch (error) {
       // A worker says only that it could not: whether its files are to blame shows here.
       const corrupt = await store.verify(digest).then(() => undefined, describeError)
@@ -293,16 +299,14 @@ export class SlotUpdates {
       return { kind: 'regressed', reason: 'The worker that was warmed is gone', evidence: {} }
     const before = this.#recorder.seconds
     const { version, worker } = candidate
-    // Plans may have come while it was warmed; their variants are opened with a frame each where they are new.
-    const plan = this.#options.planFor(digest) ?? candidate.plan
+    // Plans may have come while it was warmed; one for another backend waits until this worker has the frames.
+    const newest = this.#planOf(version)
+    const plan = isSameRuntime(runtimeOf(newest), runtimeOf(candidate.plan)) ? newest : candidate.plan
     await worker.openVariants(variantsOf(plan))
-    const old = {
-      version: this.#current,
-      plan: this.#isSafe ? this.#safe(this.#current, plan) : this.#planOf(this.#current),
-    }
     await slot.succeed({
       handOver: () => {
-        this.#trial = { predecessor: worker.takeOver(), before: old.version, planBefore: old.plan, death: undefined }
+        const [old, planBefore] = [this.#current, slot.followed]
+        this.#trial = { predecessor: worker.takeOver(), before: old, planBefore, death: undefined }
         this.#candidate = undefined
         this.#current = version
         this.#isSafe = false
@@ -318,6 +322,8 @@ export class SlotUpdates {
   async #awaitBaseline(signal: AbortSignal): Promise<void> {
     const { monotonicMs, slot } = this.#options
     const beganMs = monotonicMs()
+    // While the new worker was warmed, the old one had to share the machine with it.
+    this.#recorder.restart()
     for (;;) {
       const { length } = this.#recorder.seconds
       const isLate = monotonicMs() - beganMs >= BASELINE_MAX_MS
@@ -403,14 +409,14 @@ export class SlotUpdates {
   }
 
   async #activate(digest: Digest, isSafe: boolean): Promise<void> {
-    const { slot, supervisor, planFor, defaultPlan, store, installed } = this.#options
+    const { slot, supervisor, store, installed } = this.#options
     if (this.#current.family.manifestDigest === digest && this.#isSafe === isSafe && supervisor.failures === 0) return
     if (digest !== installed.family.manifestDigest) await store.verify(digest)
     const version = await this.#version(digest)
-    const wanted = planFor(digest) ?? defaultPlan(version.family)
+    const wanted = this.#planOf(version)
     if (this.#isStopped) throw new TransportError('Cannot begin a worker: the slot was stopped', { retryable: false })
     const plan = isSafe ? this.#safe(version, wanted) : wanted
-    const candidate = await supervisor.prepare(variantsOf(plan), { familyDir: version.folder })
+    const candidate = await supervisor.prepare(variantsOf(plan), { familyDir: version.folder, ...runtimeOf(plan) })
     try {
       await slot.succeed({
         handOver: () => {

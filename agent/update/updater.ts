@@ -65,6 +65,7 @@ export class Updater {
   #saved: string
   #work: Work | undefined
   #draining: Promise<void> | undefined
+  #isDraining = false
 
   constructor(options: UpdaterOptions) {
     this.#options = options
@@ -82,7 +83,7 @@ export class Updater {
 
   /** Resolves when every event so far was dealt with; long steps may still be at work. */
   async settled(): Promise<void> {
-    while (this.#draining !== undefined) await this.#draining
+    while (this.#isDraining) await this.#draining
   }
 
   async stop(): Promise<void> {
@@ -94,19 +95,23 @@ export class Updater {
   #enqueue(queued: Queued): void {
     if (this.#stopping.signal.aborted) return
     this.#queue.push(queued)
-    this.#draining ??= this.#drain().finally(() => {
-      this.#draining = undefined
-    })
+    if (!this.#isDraining) this.#draining = this.#drain()
   }
 
   async #drain(): Promise<void> {
-    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
-      if (this.#stopping.signal.aborted) return
-      // What an aborted step came to is of no interest, however late it says so.
-      if (next.signal?.aborted === true) continue
-      await this.#take(next.event).catch((error: unknown) => {
-        if (!this.#stopping.signal.aborted) throw error
-      })
+    this.#isDraining = true
+    try {
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        if (this.#stopping.signal.aborted) return
+        // What an aborted step came to is of no interest, however late it says so.
+        if (next.signal?.aborted === true) continue
+        await this.#take(next.event).catch((error: unknown) => {
+          if (!this.#stopping.signal.aborted) throw error
+        })
+      }
+    } finally {
+      // In the same turn in which the queue was found empty: what comes from now on begins anew.
+      this.#isDraining = false
     }
   }
 

@@ -1,5 +1,5 @@
 import { join, resolve } from 'node:path'
-import type { Digest, SlotId } from '@espalier/shared/ids'
+import type { SlotId } from '@espalier/shared/ids'
 import { type Family, type FamilyCheck, openFamily } from '@espalier/shared/manifest/open-family'
 import type { DeviceEvent } from '@espalier/shared/messages/device'
 import type { ClockQuality } from '@espalier/shared/messages/envelope'
@@ -32,8 +32,7 @@ export interface UpdatesOptions {
   readonly clk: () => ClockQuality
   readonly ledger: () => Pick<LedgerView, 'monthBytes' | 'monthFetchBytes'>
   /** What is wanted of a slot while it runs a version. */
-  readonly planFor: (slot: SlotId, version: Digest) => Plan | undefined
-  readonly refusalOf: (plan: Plan, family: Family) => string | undefined
+  readonly planFor: (slot: SlotId, family: Family) => Plan | undefined
   readonly onEvent: (event: DeviceEvent) => void
   readonly onCommitted: () => void
 }
@@ -111,16 +110,16 @@ export class Updates {
       readonly slot: Slot
       readonly supervisor: WorkerSupervisor
       readonly defaultPlan: (family: Family) => Plan
+      readonly refusalOf: (plan: Plan, family: Family) => string | undefined
     },
   ): SlotUpdates {
-    const { config, random, monotonicMs, planFor, refusalOf, onEvent, onCommitted } = this.#options
+    const { config, random, monotonicMs, planFor, onEvent, onCommitted } = this.#options
     const updates = new SlotUpdates(
       {
         ...parts,
         store: this.#store,
         maxStarts: config.safeAfterStarts,
-        planFor: (version) => planFor(parts.slot.config.slot, version),
-        refusalOf,
+        planFor: (family) => planFor(parts.slot.config.slot, family),
         monotonicMs,
         onEvent,
         onCommitted,

@@ -5,7 +5,7 @@ import { inputSize } from '@espalier/shared/manifest/classifier-manifest'
 import type { ClassifierFamily } from '@espalier/shared/manifest/open-family'
 import type { Backend } from '@espalier/shared/runtime/session'
 import type { QualitySample } from '../frame-result.ts'
-import type { ProcessedFrame } from './messages.ts'
+import type { ProcessedFrame, RuntimeSpeed } from './messages.ts'
 import type { Pipeline } from './pipeline.ts'
 import { resizePicture } from './resize-picture.ts'
 import { testPicture } from './test-picture.ts'
@@ -30,14 +30,22 @@ export class ClassifierPipeline implements Pipeline {
     await this.#openVariant(this.#firstId)
   }
 
-  async benchmark(threads: number): Promise<number> {
+  async benchmark(): Promise<RuntimeSpeed> {
     const classifier = await this.#openVariant(this.#firstId)
     const { width, height } = inputSize(this.#family.manifest.input)
     const picture = testPicture(width, height)
     const times: number[] = []
     for (let run = 0; run < BENCHMARK_RUNS; run++) times.push((await classifier.run(picture)).networkMs)
     const seconds = Math.max(1e-6, Math.min(...times) / 1000)
-    return Math.max(1, classifier.variant.graph.macs) / seconds / threads
+    return { macsPerSecond: Math.max(1, classifier.variant.graph.macs) / seconds }
+  }
+
+  heed(): void {
+    // Its weights are constants already.
+  }
+
+  async settle(): Promise<void> {
+    // As above.
   }
 
   async prepare(variants: readonly string[]): Promise<void> {

@@ -1,8 +1,9 @@
 import type { FrameReference, Picture, PictureCodec } from '@espalier/shared/codec/picture-codec'
 import { psnrDb } from '@espalier/shared/codec/psnr'
 import type { Configuration } from '@espalier/shared/configuration'
+import { bakeAfterFrames } from '@espalier/shared/runtime/adapter-costs'
 import type { QualitySample } from '../frame-result.ts'
-import type { ProcessedFrame } from './messages.ts'
+import type { ProcessedFrame, RuntimeSpeed } from './messages.ts'
 import type { Pipeline } from './pipeline.ts'
 import { resizePicture } from './resize-picture.ts'
 import { testPicture } from './test-picture.ts'
@@ -11,7 +12,6 @@ import { testPicture } from './test-picture.ts'
 const WARM_UP_SIDE = 128
 const WARM_UP_RUNS = 4
 const BENCHMARK_SIDE = 192
-const BENCHMARK_RUNS = 6
 
 /** From a source picture to a stream. */
 export class CodecPipeline implements Pipeline {
@@ -20,6 +20,7 @@ export class CodecPipeline implements Pipeline {
   #last: FrameReference | undefined
   #before: FrameReference | undefined
   #stream: Uint8Array | undefined
+  #bakeAfterFrames = Number.POSITIVE_INFINITY
 
   constructor(codec: PictureCodec) {
     this.#codec = codec
@@ -66,18 +67,20 @@ export class CodecPipeline implements Pipeline {
     }
   }
 
-  /**
-   * Time the encoder.
-   *
-   * @returns Multiply-accumulates a second for one thread: the best of a few runs, because interruptions only add.
-   */
-  async benchmark(threads: number): Promise<number> {
-    const times: number[] = []
-    for (let run = 0; run < BENCHMARK_RUNS; run++)
-      times.push((await this.#codec.encode(testPicture(BENCHMARK_SIDE), this.#benchmarkOptions())).timings.networkMs)
-    const seconds = Math.max(1e-6, Math.min(...times) / 1000)
-    const { macsPerPixel } = this.#codec.manifest.variants[0]!.encoder
-    return (macsPerPixel * BENCHMARK_SIDE ** 2) / seconds / threads
+  async benchmark(): Promise<RuntimeSpeed> {
+    const { id, encoder } = this.#codec.manifest.variants[0]!
+    const adapter = await this.#codec.measureAdapter(testPicture(BENCHMARK_SIDE), id)
+    // An alpha that stays is baked where that pays.
+    const frameMs = Number.isFinite(bakeAfterFrames(adapter)) ? adapter.bakedMs : adapter.inputsMs
+    return { macsPerSecond: (encoder.macsPerPixel * BENCHMARK_SIDE ** 2 * 1000) / frameMs, adapter }
+  }
+
+  heed({ adapter }: RuntimeSpeed): void {
+    this.#bakeAfterFrames = adapter === undefined ? Number.POSITIVE_INFINITY : bakeAfterFrames(adapter)
+  }
+
+  settle(): Promise<void> {
+    return this.#codec.settle(this.#bakeAfterFrames)
   }
 
   #benchmarkOptions(): { variant: string; alpha255: number } {

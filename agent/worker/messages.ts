@@ -1,7 +1,16 @@
 import type { Configuration } from '@espalier/shared/configuration'
+import type { AdapterCosts } from '@espalier/shared/runtime/adapter-costs'
 import type { Backend } from '@espalier/shared/runtime/session'
 import type { FrameResult, QualitySample } from '../frame-result.ts'
 import type { SourcePicture } from '../source/source.ts'
+
+/** How fast a backend is with some threads, as a worker measured it with the family's first variant. */
+export interface RuntimeSpeed {
+  /** Multiply-accumulates a second, of all threads together. */
+  readonly macsPerSecond: number
+  /** Of a codec: what its adapter costs in each way. */
+  readonly adapter?: AdapterCosts | undefined
+}
 
 /** Control to worker. The two are one program, so these are types and not parsers. */
 export type WorkerRequest =
@@ -10,8 +19,8 @@ export type WorkerRequest =
       readonly familyDir: string
       readonly backend: Backend
       readonly threads: number
-      /** Measured by an earlier worker of this slot: a restart need not measure again. */
-      readonly macsPerSecond?: number
+      /** Measured by an earlier worker: this one need not measure again. */
+      readonly speed?: RuntimeSpeed
     }
   | {
       /** Open what these variants need beside what runs, so that no frame waits for it. */
@@ -48,8 +57,7 @@ export interface ProcessedFrame {
 export type WorkerReply =
   | {
       readonly kind: 'ready'
-      /** Multiply-accumulates a second of the real network, for one thread. */
-      readonly macsPerSecond: number
+      readonly speed: RuntimeSpeed
       readonly usage: WorkerUsage
     }
   | { readonly kind: 'prepared'; readonly id: number; readonly usage: WorkerUsage }

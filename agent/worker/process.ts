@@ -40,10 +40,12 @@ async function processFrame(
     slotUs += usedUs() - before
   })
   reply({ kind: 'processed', id, usage: usage(), ...processed })
-  if (!measureQuality) return
-  // The result is on its way before this begins: a frame never waits for its own quality sample.
-  const quality = await running.measureQuality(picture).catch(() => undefined)
-  reply({ kind: 'quality', id, quality, usage: usage() })
+  // The result is on its way before these begin: a frame never waits for its own quality sample.
+  if (measureQuality) {
+    const quality = await running.measureQuality(picture).catch(() => undefined)
+    reply({ kind: 'quality', id, quality, usage: usage() })
+  }
+  await running.settle()
 }
 
 async function handle(request: WorkerRequest): Promise<void> {
@@ -51,8 +53,9 @@ async function handle(request: WorkerRequest): Promise<void> {
     case 'start': {
       pipeline = await openPipeline(request.familyDir, request)
       await pipeline.warmUp()
-      const macsPerSecond = request.macsPerSecond ?? (await pipeline.benchmark(request.threads))
-      reply({ kind: 'ready', macsPerSecond, usage: usage() })
+      const speed = request.speed ?? (await pipeline.benchmark())
+      pipeline.heed(speed)
+      reply({ kind: 'ready', speed, usage: usage() })
       return
     }
     case 'prepare':

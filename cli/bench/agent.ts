@@ -9,6 +9,7 @@ import { telemetrySchema } from '@espalier/shared/messages/device'
 import { parseMessage } from '@espalier/shared/messages/envelope'
 import { parseUpTopic } from '@espalier/shared/messages/topics'
 import { Aedes } from 'aedes'
+import { measureAgentLoop } from './agent-loop.ts'
 import { atLeast, atMost, type Check, type Findings } from './checks.ts'
 import { makeTrace, measureTrace } from './energy-traces.ts'
 import { seededRandom } from './seeded-random.ts'
@@ -158,7 +159,9 @@ export async function benchAgent({ clip, familyDir }: { clip: string; familyDir:
     watchControlProcess(clip, familyDir, 100),
     watchEmptyNode('(function wake() { setTimeout(wake, 5 + 10 * Math.random()) })()'),
   ])
+  const loop = await measureAgentLoop()
   const checks: Check[] = [
+    ...loop.checks,
     atLeast('readings a second, of 100 that were asked for', fast.rateHz, 90, 'Hz'),
     atMost('control process, RSS at 100 Hz', fast.rssMB, 80, 'MB'),
     atMost('control process, share of a core at 100 Hz', 100 * fast.cpuShare, 2, '%'),
@@ -170,7 +173,6 @@ export async function benchAgent({ clip, familyDir }: { clip: string; familyDir:
         '%',
       ),
     ),
-    // The inference loop against a bare one: checks of cli/bench/agent-loop.ts come here.
   ]
   const row = (name: string, { rssMB, cpuShare }: { rssMB: number; cpuShare: number }): string =>
     `| ${name} | ${rssMB.toFixed(1)} MB | ${(100 * cpuShare).toFixed(2)} % |`
@@ -187,5 +189,5 @@ export async function benchAgent({ clip, familyDir }: { clip: string; familyDir:
     row(`control process, sensor read at ${fast.rateHz.toFixed(0)} Hz`, fast),
     '',
   ].join('\n')
-  return { checks, page, details: { control: { slow, fast }, node: { empty, timer }, intervals } }
+  return { checks, page, details: { control: { slow, fast }, node: { empty, timer }, intervals, loop: loop.details } }
 }

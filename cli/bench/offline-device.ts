@@ -83,7 +83,11 @@ export class OfflineDevice {
       log,
     })
     const { width, height, frameRate } = this.#slot.source
-    this.#plan = defaultPlan(manifest, { width, height }, { frameRate, threads: 1 })
+    this.#plan = defaultPlan(
+      manifest,
+      { width, height },
+      { frameRate, runtime: { backend: 'wasm', threads: 1 }, maxWorkerBytes: Number.POSITIVE_INFINITY },
+    )
     this.#governor = new Governor(this.#plan, clock.monotonicMs(), rateModelOf(manifest))
     this.steering = new Steering({
       device: birth.device,

@@ -2,11 +2,13 @@ import { changeSlot } from '@espalier/controller/solver/change-slot'
 import type { FleetColumns } from '@espalier/controller/solver/columns'
 import { findFleetPrices } from '@espalier/controller/solver/fleet-price'
 import { Relaxer } from '@espalier/controller/solver/relax'
-import { type Solved, solveTables } from '@espalier/controller/solver/solve-fleet'
+import { type Solved, solveAgain, solveTables } from '@espalier/controller/solver/solve-fleet'
 import { makeTables } from '@espalier/controller/solver/tables'
+import { MODELS_DIR } from '../models.ts'
 import { startProgress } from '../progress.ts'
 import { atLeast, atMost, type Check, type Findings } from './checks.ts'
 import { formatLp } from './lp-text.ts'
+import { measureProduction, type ProductionResult } from './production-plan.ts'
 import { makeSampleFleet } from './sample-fleet.ts'
 import { seededRandom } from './seeded-random.ts'
 
@@ -93,11 +95,8 @@ function measureSpeed(slots: number) {
     const fleet = makeSampleFleet({ slots, perSite: PER_SITE, seed: run + UNTIMED_RUNS })
     const first = time(() => solveTables(makeTables(fleet)))
     cold.push(first.ms)
-    const { siteRateBps, powerMw } = drift(fleet, run).limits
-    const { tables, prices } = first.result
-    const limits = { ...tables.limits, siteRateBps, powerMw }
-    const moved = { ...tables, limits, siteRate: Float64Array.from(tables.siteAt, (s) => siteRateBps[s]!) }
-    warm.push(time(() => solveTables(moved, prices)).ms)
+    const { limits } = drift(fleet, run)
+    warm.push(time(() => solveAgain(first.result, limits)).ms)
   }
   const timed = (all: number[]) => median(all.slice(UNTIMED_RUNS))
   return { slots, coldMs: timed(cold), warmMs: timed(warm) }
@@ -178,7 +177,7 @@ async function compareWithHighs(slots: number) {
   }
 }
 
-function toPage(sizes: readonly SizeResult[]): string {
+function toPage(sizes: readonly SizeResult[], production: ProductionResult): string {
   return [
     '| slots | seeds | mean gap | largest gap | to the integer bound |',
     '|---|---|---|---|---|',
@@ -186,6 +185,15 @@ function toPage(sizes: readonly SizeResult[]): string {
       (s) =>
         `| ${s.slots} | ${s.seeds} | ${s.meanGapPct.toFixed(4)} % | ${s.maxGapPct.toFixed(4)} % | ${s.meanIntegerGapPct.toFixed(4)} % |`,
     ),
+    '',
+    `The controller's own plan of ${production.slots} slots (hundreds of configurations each, uplinks, gateways, power and carbon):`,
+    '',
+    '| what | ms of CPU |',
+    '|---|---|',
+    `| from births and estimates to ladders, leases and reasons, the first time | ${production.firstMs.toFixed(0)} |`,
+    `| after telemetry of every slot | ${production.nextMs.toFixed(0)} |`,
+    `| after telemetry of one slot | ${production.oneMs.toFixed(0)} |`,
+    `| what if all uplinks had a fifth less | ${production.whatIfMs.toFixed(0)} |`,
     '',
   ].join('\n')
 }
@@ -197,6 +205,7 @@ export async function benchPlanner(): Promise<Findings> {
   try {
     const speed = [10_000, 100_000].map(measureSpeed)
     const changes = measureChanges()
+    const production = await measureProduction(10_000, MODELS_DIR, time)
     const rivals = []
     for (const slots of [100, 1000]) rivals.push(await compareWithHighs(slots))
     const sizes = SIZES.map((slots) => measureSize(slots, () => progress.update(++done, SIZES.length * SEEDS)))
@@ -230,7 +239,7 @@ export async function benchPlanner(): Promise<Findings> {
       atMost('one slot changes, slots moved, mean', changes.meanMoved, 2, ''),
     ]
     if (rivals.includes(undefined)) process.stderr.write('SKIPPED comparison with HiGHS: it is not installed\n')
-    return { checks, details: { sizes, speed, changes, rivals }, page: toPage(sizes) }
+    return { checks, details: { sizes, speed, changes, production, rivals }, page: toPage(sizes, production) }
   } finally {
     progress.stop()
   }

@@ -115,6 +115,7 @@ export async function runKills(options: {
       mqttUrl: `mqtt://127.0.0.1:${broker.port}`,
       controllerUrl: controller.url,
       familyDir: DEFAULT_FAMILY_DIR,
+      backends: ['wasm'],
       slots: [slot],
       // Every start but the last is killed: that is not what is looked at here.
       safeAfterStarts: 100,

@@ -3,7 +3,7 @@ import type { Plan } from '@espalier/agent/governor/governor'
 import type { SinkFrame } from '@espalier/agent/sink/sink'
 import { Slot } from '@espalier/agent/slot/slot'
 import { openImageFolder } from '@espalier/agent/source/image-folder'
-import { WORKER_PATH, WorkerSupervisor } from '@espalier/agent/supervisor/worker-supervisor'
+import { DEFAULT_WEAR_LIMITS, WORKER_PATH, WorkerSupervisor } from '@espalier/agent/supervisor/worker-supervisor'
 import { readHeader } from '@espalier/shared/codec/container'
 import type { Configuration } from '@espalier/shared/configuration'
 import { InvariantError } from '@espalier/shared/errors'
@@ -21,6 +21,8 @@ export interface SwapRunOptions {
   readonly swaps: number
   /** Frames before the first swap: what this machine drops by itself. */
   readonly steadyFrames: number
+  /** Frames before those, which are not looked at; none unless told. */
+  readonly warmUpFrames?: number
   readonly size: { readonly width: number; readonly height: number }
   readonly frameRate: number
   /** In [0, 1). */
@@ -37,6 +39,8 @@ export interface SwapRun {
   /** Before the first swap, and from then on. */
   readonly droppedSteady: number
   readonly dropped: number
+  /** Of all dropped ones, those that the slot itself does not know of. */
+  readonly unexplained: number
   readonly repeated: number
   readonly outOfOrder: number
   /** Inter frames that name another frame than the one sent before them: a receiver could not decode them. */
@@ -48,8 +52,11 @@ export interface SwapRun {
   /** From the command, or the arrival of the next frame where that is later, to the first frame done with it. */
   readonly alphaMs: readonly number[]
   readonly variantMs: readonly number[]
-  /** Of this process, the control process, at each swap. */
+  /** Of each frame, from the moment it was due. */
+  readonly latencyMs: readonly number[]
+  /** Of this process, the control process, and of the worker, at each swap. */
   readonly rssBytes: readonly number[]
+  readonly workerRssBytes: readonly number[]
 }
 
 interface Awaited {
@@ -69,6 +76,7 @@ class Watch {
   #lastIndex = -1
   #lastCrc = 0
   #awaited: Awaited | undefined
+  readonly latencyMs: number[] = []
   readonly counts = { frames: 0, dropped: 0, repeated: 0, outOfOrder: 0, unfollowable: 0 }
 
   constructor(variants: readonly string[], intervalMs: number) {
@@ -87,6 +95,7 @@ class Watch {
     if (result.kind !== 'stream') throw new InvariantError('Cannot follow swaps: found no stream')
     const doneMs = performance.now()
     this.#firstMs ??= arrivedMs
+    this.latencyMs.push(doneMs - arrivedMs)
     this.#order(Math.round((arrivedMs - this.#firstMs) / this.#intervalMs))
     const { variantIndex, alpha255, frameKind, referenceCrc, crc } = readHeader(result.stream)
     if (frameKind === 'inter' && referenceCrc !== this.#lastCrc) this.counts.unfollowable++
@@ -142,7 +151,7 @@ export async function runSwaps(options: SwapRunOptions): Promise<SwapRun> {
     familyDir: DEFAULT_FAMILY_DIR,
     threads: 1,
     frameDeadlineMs: FRAME_DEADLINE_MS,
-    wear: { maxSwaps: options.maxSwaps, maxRssBytes: Number.POSITIVE_INFINITY },
+    wear: { ...DEFAULT_WEAR_LIMITS, maxSwaps: options.maxSwaps },
     onDeath: (reason) => deaths.push(reason),
   })
   const openClip = () => openImageFolder(CLIP_DIR, { loop: true })
@@ -175,11 +184,15 @@ export async function runSwaps(options: SwapRunOptions): Promise<SwapRun> {
   const stopping = new AbortController()
   supervisor.start()
   const running = slot.run(stopping.signal)
-  const [alphaMs, variantMs, rssBytes]: [number[], number[], number[]] = [[], [], []]
-  let [lost, droppedSteady] = [0, 0]
+  const [alphaMs, variantMs]: [number[], number[]] = [[], []]
+  const [rssBytes, workerRssBytes]: [number[], number[]] = [[], []]
+  let [lost, droppedBefore, droppedSteady] = [0, 0, 0]
   try {
-    while (watch.counts.frames < options.steadyFrames) await delay(intervalMs)
-    droppedSteady = watch.counts.dropped
+    const { warmUpFrames = 0, steadyFrames } = options
+    while (watch.counts.frames < warmUpFrames) await delay(intervalMs)
+    droppedBefore = watch.counts.dropped
+    while (watch.counts.frames < warmUpFrames + steadyFrames) await delay(intervalMs)
+    droppedSteady = watch.counts.dropped - droppedBefore
     let variant = variants[0]!
     let alpha255 = 128
     for (let done = 1; done <= swaps; done++) {
@@ -196,6 +209,7 @@ export async function runSwaps(options: SwapRunOptions): Promise<SwapRun> {
       if (tookMs === undefined) lost++
       else (variant === before.variant ? alphaMs : variantMs).push(tookMs)
       rssBytes.push(process.memoryUsage.rss())
+      workerRssBytes.push(supervisor.rssBytes)
       onSwap?.(done)
     }
     while (options.untilRenewed === true && supervisor.renewals === 0 && deaths.length === 0) await delay(intervalMs)
@@ -206,16 +220,19 @@ export async function runSwaps(options: SwapRunOptions): Promise<SwapRun> {
     await supervisor.stop()
     await running
   }
-  const dropped = watch.counts.dropped - droppedSteady
+  const dropped = watch.counts.dropped - droppedBefore - droppedSteady
   return {
     ...watch.counts,
     dropped,
     droppedSteady,
+    unexplained: Math.max(0, watch.counts.dropped - slot.telemetry().dropped),
     lost,
     renewals: supervisor.renewals,
     deaths,
     alphaMs,
     variantMs,
+    latencyMs: watch.latencyMs,
     rssBytes,
+    workerRssBytes,
   }
 }

@@ -16,6 +16,7 @@ import { benchPlanner } from '../bench/planner.ts'
 import { benchPowerCut } from '../bench/power-cut.ts'
 import { benchRollout } from '../bench/rollout.ts'
 import { benchSim } from '../bench/sim.ts'
+import { benchSwap } from '../bench/swap.ts'
 import { DEFAULT_FAMILY_DIR, MODELS_DIR } from '../models.ts'
 import { measureRecovery, VICTIMS } from '../recovery.ts'
 import { runDemo } from './demo.ts'
@@ -104,6 +105,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
 
   sim: () => benchSim(DATA_DIR),
   rollout: () => benchRollout(DEFAULT_FAMILY_DIR),
+  swap: () => benchSwap((line) => process.stderr.write(`swap: ${line}\n`)),
 }
 
 function describeMachine(): string {

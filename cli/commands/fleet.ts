@@ -1,8 +1,9 @@
-import { formatPower, formatRate, parsePower, parseRate } from '@espalier/shared/units'
-import { type Command, InvalidArgumentError } from 'commander'
+import { formatEmission, formatPower, formatRate } from '@espalier/shared/units'
+import type { Command } from 'commander'
 import { z } from 'zod'
-import { type ApiOptions, argument, formatTable, show, withApi } from '../api-command.ts'
-import { callApi, getBudgets, getDevices } from '../fleet-api.ts'
+import { type ApiOptions, formatTable, show, withApi } from '../api-command.ts'
+import { callApi, getDevices } from '../fleet-api.ts'
+import { registerBudgetCommands } from './budgets.ts'
 import { planFile, printInstanceSchema } from './plan-file.ts'
 
 /** What these commands read of the API's answers; the API says more. */
@@ -15,6 +16,10 @@ const whySchema = z.object({
         chosen: z.string(),
         runnerUp: z.string().optional(),
         probe: z.string().optional(),
+        instead: z
+          .object({ rateBps: z.number(), powerW: z.number(), psnrDb: z.number(), worthLess: z.number() })
+          .optional(),
+        prices: z.array(z.object({ key: z.string(), unit: z.string(), price: z.number() })).optional(),
         binding: z.string(),
         bindings: z.array(z.string()).optional(),
         price: z.string(),
@@ -27,9 +32,19 @@ const whySchema = z.object({
 const planSchema = z.object({
   value: z.number(),
   bound: z.number(),
+  integerBound: z.number(),
   gap: z.number(),
-  sites: z.array(z.object({ site: z.string(), total: z.number(), planned: z.number(), lambda: z.number() })),
-  power: z.object({ total: z.number(), planned: z.number(), mu: z.number() }).optional(),
+  rows: z.array(
+    z.object({
+      key: z.string(),
+      unit: z.enum(['bit/s', 'W', 'g/h']),
+      limit: z.number(),
+      planned: z.number(),
+      reserved: z.number(),
+      margin: z.number(),
+      worth: z.string(),
+    }),
+  ),
   slots: z.array(
     z.object({ device: z.string(), slot: z.string(), why: z.object({ chosen: z.string(), binding: z.string() }) }),
   ),
@@ -38,10 +53,9 @@ const planSchema = z.object({
 
 const NONE = '-'
 
-function budgetKey(text: string): string {
-  if (!/^(fleet|site:[a-z0-9][a-z0-9-]{0,62})$/.test(text))
-    throw new InvalidArgumentError('expected "fleet" or "site:" and a site id')
-  return text
+function formatAmount(amount: number, unit: 'bit/s' | 'W' | 'g/h'): string {
+  if (unit === 'bit/s') return formatRate(amount)
+  return unit === 'W' ? formatPower(amount) : formatEmission(amount)
 }
 
 async function showDevices(options: ApiOptions): Promise<void> {
@@ -70,17 +84,20 @@ async function showPlan(options: ApiOptions): Promise<void> {
   await show(
     options,
     async () => planSchema.parse(await callApi(options.api, 'plan')),
-    ({ value, bound, gap, sites, power, slots, alarms }) =>
+    ({ value, bound, integerBound, gap, rows, slots, alarms }) =>
       [
-        `utility ${value.toFixed(3)}, at most ${bound.toFixed(3)} (gap ${(100 * gap).toFixed(2)} %)`,
-        ...sites.map(
-          (s) =>
-            `site:${s.site}  ${formatRate(s.planned)} of ${formatRate(s.total)}, 1 kbit/s more is worth ${(s.lambda * 1000).toPrecision(2)} utility`,
-        ),
-        ...(power === undefined
+        `utility ${value.toFixed(3)}, at most ${bound.toFixed(3)} (gap ${(100 * gap).toFixed(2)} %), in whole choices at most ${integerBound.toFixed(3)}`,
+        ...(rows.length === 0
           ? []
           : [
-              `fleet  ${formatPower(power.planned / 1000)} of ${formatPower(power.total / 1000)}, 1 W more is worth ${power.mu.toPrecision(2)} utility`,
+              formatTable([
+                ['BUDGET', 'PLANNED', 'HELD', 'MARGIN', 'LIMIT', 'ONE MORE'],
+                ...rows.map((r) => [
+                  r.key,
+                  ...[r.planned, r.reserved, r.margin, r.limit].map((amount) => formatAmount(amount, r.unit)),
+                  r.worth,
+                ]),
+              ]),
             ]),
         ...alarms.map(({ message }) => `ALARM  ${message}`),
         '',
@@ -90,6 +107,22 @@ async function showPlan(options: ApiOptions): Promise<void> {
         ]),
       ].join('\n'),
   )
+}
+
+type Why = z.infer<typeof whySchema>['now'][number]['why']
+
+const signed = (amount: number, text: (positive: number) => string): string =>
+  `${amount < 0 ? '-' : '+'}${text(Math.abs(amount))}`
+
+/** What the runner-up would change. */
+function describeRunnerUp({ rateBps, powerW, psnrDb, worthLess }: NonNullable<Why['instead']>): string {
+  const parts = [
+    signed(rateBps, formatRate),
+    signed(powerW, formatPower),
+    signed(psnrDb, (db) => `${db.toFixed(2)} dB`),
+    `${worthLess.toPrecision(2)} utility less at the prices`,
+  ]
+  return parts.join(', ')
 }
 
 async function showWhy(device: string, options: ApiOptions): Promise<void> {
@@ -106,59 +139,17 @@ async function showWhy(device: string, options: ApiOptions): Promise<void> {
                 `  chosen     ${why.chosen}`,
                 ...(why.probe === undefined ? [] : [`  probe      ${why.probe}`]),
                 `  runner-up  ${why.runnerUp ?? NONE}`,
+                ...(why.instead === undefined ? [] : [`             ${describeRunnerUp(why.instead)}`]),
                 `  held by    ${(why.bindings?.length ? why.bindings : [why.binding]).join(', ')}`,
                 `  price      ${why.price}`,
+                ...(why.prices ?? []).map(
+                  ({ key, unit, price }) => `             ${key}: ${price.toPrecision(2)} utility per ${unit}`,
+                ),
                 `  predicted  ${formatRate(why.predicted.rateBps)}, ${formatPower(why.predicted.powerW)}, ${why.predicted.latencyMs.toFixed(0)} ms, ${why.predicted.psnrDb.toFixed(1)} dB`,
                 `  gap        ${(100 * why.plan.gap).toFixed(2)} % of the whole plan`,
               ].join('\n'),
             )
             .join('\n'),
-  )
-}
-
-async function showBudgets(options: ApiOptions): Promise<void> {
-  await show(
-    options,
-    async () => ({ budgets: await getBudgets(options.api) }),
-    ({ budgets }) =>
-      budgets.length === 0
-        ? 'no budgets: every slot runs its best configuration'
-        : formatTable([
-            ['BUDGET', 'LIMIT'],
-            ...budgets.map(({ key, rateBps, powerW }) => [
-              key,
-              rateBps === undefined ? formatPower(powerW ?? 0) : formatRate(rateBps),
-            ]),
-          ]),
-  )
-}
-
-type SetOptions = ApiOptions & { readonly uplink?: number; readonly power?: number }
-
-async function setBudget(key: string, options: SetOptions, command: Command): Promise<void> {
-  const { uplink, power } = options
-  const wanted = key === 'fleet' ? '--power' : '--uplink'
-  const value = key === 'fleet' ? power : uplink
-  if (value === undefined || (uplink !== undefined && power !== undefined))
-    command.error(
-      `error: budget "${key}" takes ${wanted} alone, e.g. ${key === 'fleet' ? '--power 4W' : '--uplink 150kbit/s'}`,
-      {
-        exitCode: 2,
-      },
-    )
-  const body = key === 'fleet' ? { powerW: value } : { rateBps: value }
-  await show(
-    options,
-    () => callApi(options.api, `budgets/${key}`, { method: 'PUT', body }),
-    () => `${key} ${key === 'fleet' ? formatPower(value) : formatRate(value)}`,
-  )
-}
-
-async function removeBudget(key: string, options: ApiOptions): Promise<void> {
-  await show(
-    options,
-    () => callApi(options.api, `budgets/${key}`, { method: 'DELETE' }),
-    () => `${key} has no budget`,
   )
 }
 
@@ -180,18 +171,5 @@ export function registerFleetCommands(program: Command): void {
     .argument('<device>')
     .action((device: string, options: ApiOptions) => showWhy(device, options))
 
-  const budgets = program.command('budgets').description('limits of uplinks (site:<id>) and of power (fleet)')
-  withApi(budgets.command('list', { isDefault: true }))
-    .description('the budgets that are set')
-    .action((options: ApiOptions) => showBudgets(options))
-  withApi(budgets.command('set'))
-    .description('set a budget')
-    .argument('<key>', '"fleet" or "site:<id>"', budgetKey)
-    .option('--uplink <rate>', 'for a site, e.g. 150kbit/s', argument(parseRate))
-    .option('--power <power>', 'for the fleet, e.g. 4W', argument(parsePower))
-    .action((key: string, options: SetOptions, command: Command) => setBudget(key, options, command))
-  withApi(budgets.command('remove'))
-    .description('remove a budget')
-    .argument('<key>', '"fleet" or "site:<id>"', budgetKey)
-    .action((key: string, options: ApiOptions) => removeBudget(key, options))
+  registerBudgetCommands(program)
 }

@@ -35,6 +35,7 @@ import type { Decoder } from '../uplink/decoder.ts'
 import { KeyFrameRequests } from '../uplink/key-frame-requests.ts'
 import { actorOf } from './actor.ts'
 import { ApiError, notFound } from './api-error.ts'
+import { budgetBodySchema, budgetKeySchema, budgetSchema, findMisfit } from './budget-schemas.ts'
 import { streamEvents } from './event-stream.ts'
 import { formatMetrics } from './metrics.ts'
 import { findForeignOrigin } from './origin-check.ts'
@@ -49,10 +50,8 @@ import { addFleetRoutes } from './routes/fleet.ts'
 import { addLiveRoutes } from './routes/live.ts'
 import { addRolloutRoutes, type RolloutRouteOptions } from './routes/rollouts.ts'
 import { addTraceRoutes } from './routes/trace.ts'
+import { addWhatIf } from './routes/what-if.ts'
 import {
-  budgetBodySchema,
-  budgetKeySchema,
-  budgetSchema,
   budgetsSchema,
   commandBodySchema,
   deviceDetailSchema,
@@ -324,6 +323,8 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
     return viewPlan(plan)
   })
 
+  addWhatIf(api, planner)
+
   const readBudgets = () => [...store.budgets.list()].map(([key, budget]) => ({ key, ...budget }))
 
   api.get('/budgets', { schema: { response: { 200: budgetsSchema, ...errors } } }, () => ({
@@ -340,7 +341,8 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
   }))
 
   const parseKey = (key: string): string => {
-    if (!budgetKeySchema.safeParse(key).success) throw notFound('budget', key, ['fleet', 'site:<id>'])
+    if (!budgetKeySchema.safeParse(key).success)
+      throw notFound('budget', key, ['fleet', 'site:<id>', 'gateway:<id>', 'device:<id>'])
     return key
   }
 
@@ -355,18 +357,12 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
     },
     (request) => {
       const key = parseKey(request.params.key)
-      const { rateBps, powerW } = request.body
-      const [given, wanted] = key === 'fleet' ? [powerW, 'powerW'] : [rateBps, 'rateBps']
-      if (given === undefined || Object.keys(request.body).length > 1)
-        throw new ApiError(
-          400,
-          'BAD_REQUEST',
-          `Cannot set budget "${key}": found ${Object.keys(request.body)}, expected ${wanted} alone`,
-        )
+      const misfit = findMisfit(key, request.body)
+      if (misfit !== undefined) throw new ApiError(400, 'BAD_REQUEST', misfit)
       store.budgets.change(key, request.body, clock.wallMs(), actorOf(request, options.passwords))
       events.emit({ kind: 'budget', data: { key, budget: request.body } })
       planner.request(`budget "${key}" set`)
-      return { key, ...(key === 'fleet' ? { powerW: given } : { rateBps: given }) }
+      return { key, ...request.body }
     },
   )
 
@@ -410,6 +406,8 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
 
   api.get('/events', { schema: { hide: true } }, (_request, reply) => streamEvents(reply, events, closing.signal))
 
+  addFleetRoutes(instance, options, closing.signal)
+
   const keyFrames = new KeyFrameRequests({
     clock,
     send: (device, command) => options.link().sendCommand(device, command),
@@ -417,6 +415,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       options.log.warn({ device, slot, reason: describeError(error) }, 'no key frame asked for'),
   })
   addLiveRoutes(api, { ...options, keyFrames })
+  addAgentOffer(api, families, options.agentPage)
   const uplinkParams = z.object({ device: deviceIdSchema, slot: slotIdSchema })
   api.get(
     '/uplink/:device/:slot',

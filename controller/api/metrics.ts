@@ -127,7 +127,24 @@ export function formatMetrics(
   }
   const fleetPrice = define('espalier_fleet_power_price', 'gauge', 'Utility per watt of the fleet.')
   fleetPrice.push({ labels: {}, value: plan?.power?.mu ?? 0 })
+  const price = define('espalier_budget_price', 'gauge', 'Utility of one unit more of a budget.')
+  const limit = define('espalier_budget_limit', 'gauge', 'Limit of a budget, in its unit.')
+  const planned = define('espalier_budget_planned', 'gauge', 'What is planned of a budget, margin left out.')
+  for (const row of plan?.rows ?? []) {
+    const labels = { budget: row.key, unit: row.unit }
+    price.push({ labels, value: row.price })
+    limit.push({ labels, value: row.limit })
+    planned.push({ labels, value: row.planned })
+  }
+  const utility = define('espalier_plan_utility', 'gauge', 'Utility of the plan.')
+  const bound = define('espalier_plan_bound', 'gauge', 'Utility that no plan exceeds, by the linear relaxation.')
+  const whole = define('espalier_plan_integer_bound', 'gauge', 'Utility that no plan of whole choices exceeds.')
   const gap = define('espalier_plan_gap_ratio', 'gauge', 'How far the plan can be from the best one.')
+  if (plan !== undefined) {
+    utility.push({ labels: {}, value: plan.value })
+    bound.push({ labels: {}, value: plan.bound })
+    whole.push({ labels: {}, value: plan.integerBound })
+  }
   gap.push({ labels: {}, value: plan?.gap ?? 0 })
   const inState = define('espalier_devices', 'gauge', 'Devices by the state that they say.')
   for (const state of stateSchema.shape.state.options)

@@ -3,6 +3,7 @@ import { commandSchema, desiredSchema } from '@espalier/shared/messages/controll
 import { birthSchema, eventSchema, reportedSchema, stateSchema } from '@espalier/shared/messages/device'
 import { z } from 'zod'
 import { explanationSchema } from '../plan/explain.ts'
+import { budgetBodySchema, budgetSchema } from './budget-schemas.ts'
 
 export const errorSchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) })
 
@@ -118,12 +119,32 @@ const rowSchema = z.object({
   isKept: z.boolean(),
 })
 
+/** A limit in the unit that it is set in, what the plan leaves of it, and what more would be worth. */
+export const pricedRowSchema = z.object({
+  /** `site:<id>`, `gateway:<id>`, `power`, `carbon`, `device:<id>`. */
+  key: z.string(),
+  unit: z.enum(['bit/s', 'W', 'g/h']),
+  limit: z.number(),
+  /** Held by leases of devices that do not answer. */
+  reserved: z.number(),
+  planned: z.number(),
+  /** Kept free. */
+  margin: z.number(),
+  isKept: z.boolean(),
+  /** Utility of one unit more. */
+  price: z.number(),
+  /** The same for people. */
+  worth: z.string(),
+})
+
 export const planSchema = z.object({
   value: z.number(),
   bound: z.number(),
   /** Over whole choices; at most `bound`. */
   integerBound: z.number(),
   gap: z.number(),
+  rows: z.array(pricedRowSchema),
+  /** Of the rows, sites in bit/s and power in mW. */
   sites: z.array(rowSchema.extend({ site: z.string(), lambda: z.number() })),
   power: rowSchema.extend({ mu: z.number() }).optional(),
   slots: z.array(
@@ -140,25 +161,6 @@ export const planSchema = z.object({
 })
 export type PlanView = z.infer<typeof planSchema>
 
-export const budgetKeySchema = z
-  .string()
-  .regex(/^(fleet|site:[a-z0-9][a-z0-9-]{0,62})$/, 'a budget key is "fleet" or "site:" and a site id')
-
-export const budgetBodySchema = z
-  .strictObject({
-    /** Uplink of a site, bit/s. */
-    rateBps: z.number().min(0).max(1e12).optional(),
-    /** Power of the fleet, W. */
-    powerW: z.number().min(0).max(1e6).optional(),
-  })
-  .refine((b) => b.rateBps !== undefined || b.powerW !== undefined, 'set rateBps or powerW')
-
-export const budgetSchema = z.object({
-  key: z.string(),
-  rateBps: z.number().optional(),
-  powerW: z.number().optional(),
-})
-
 export const budgetsSchema = z.object({
   budgets: z.array(budgetSchema),
   /** Latest first. */
@@ -166,8 +168,8 @@ export const budgetsSchema = z.object({
     z.object({
       at: z.string(),
       key: z.string(),
-      before: budgetSchema.omit({ key: true }).optional(),
-      after: budgetSchema.omit({ key: true }).optional(),
+      before: budgetBodySchema.optional(),
+      after: budgetBodySchema.optional(),
     }),
   ),
 })

@@ -122,6 +122,7 @@ export function viewPlan(plan: Plan): PlanView {
     bound: plan.bound,
     integerBound: plan.integerBound,
     gap: plan.gap,
+    rows: [...plan.rows],
     sites: [...plan.sites].map(([site, row]) => ({ site, ...row })),
     ...(plan.power === undefined ? {} : { power: plan.power }),
     slots: plan.slots.map(({ input, lease, ladder, why }) => ({

@@ -5,7 +5,7 @@ const WINDOW_MS = 10_000
 
 const kindOf = (key: string): string => key.split(':')[0]!
 
-/** What was learned about the shared limits of a controller, by their keys (`site:<id>`, `fleet`). */
+/** What was learned about the shared limits of a controller, by their keys (`site:<id>`, `gateway:<id>`, `power`, `carbon`). */
 export class RowMargins {
   readonly #margins = new Map<string, RowMargin>()
   readonly #learnedMs = new Map<string, number>()

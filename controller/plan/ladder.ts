@@ -22,18 +22,19 @@ export function makeLadder(chosen: Option, allowed: readonly Option[]): Rung[] {
   const below = allowed.filter(
     (o) => o.id !== chosen.id && o.rateBps < chosen.rateBps && o.powerMw <= chosen.powerMw && o.merit <= chosen.merit,
   )
-  const choices = [...below, chosen].map((o) => ({ ...o, rateBps: costBeside(chosen, o) }))
+  const choices = [...below, chosen].map((option) => ({ option, rateBps: costBeside(chosen, option) }))
   const byCost = choices
     .map((_, i) => i)
-    .sort((a, b) => choices[a]!.rateBps - choices[b]!.rateBps || compareIds(choices[a]!.id, choices[b]!.id))
-  const hull = upperHull(choices, byCost, (o) => o.merit)
-  const byId = new Map(below.map((o) => [o.id, o]))
+    .sort(
+      (a, b) => choices[a]!.rateBps - choices[b]!.rateBps || compareIds(choices[a]!.option.id, choices[b]!.option.id),
+    )
+  const hull = upperHull(choices, byCost, ({ option }) => option.merit)
   const rungs: Option[] = [chosen]
   for (const i of hull.toReversed()) {
-    const option = byId.get(choices[i]!.id)
+    const { option } = choices[i]!
     const last = rungs.at(-1)!
     // Each rung asks for no more of either than the one before it.
-    if (option !== undefined && option.rateBps < last.rateBps && option.powerMw <= last.powerMw) rungs.push(option)
+    if (option !== chosen && option.rateBps < last.rateBps && option.powerMw <= last.powerMw) rungs.push(option)
   }
   const floor = rungs.at(-1)!
   return [...rungs.slice(0, MAX_RUNGS - 1), ...(rungs.length >= MAX_RUNGS ? [floor] : [])].map(toRung)

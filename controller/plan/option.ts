@@ -4,8 +4,8 @@ import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import type { PeerResiduals } from '../estimate/causes.ts'
 import { START_LATENCY_K } from '../estimate/latency-bound.ts'
 import type { SlotEstimate } from '../estimate/slot-estimate.ts'
-import { listConfigurations, type SlotBirth } from './catalogue.ts'
-import { type Prediction, predict, predictNominal } from './predict.ts'
+import { type Entry, listConfigurations, type SlotBirth } from './catalogue.ts'
+import { type Prediction, predict, toNominal } from './predict.ts'
 import type { Choice } from './problem.ts'
 
 /** A slot as the plan sees it. */
@@ -22,6 +22,12 @@ export interface SlotInput {
   readonly latencyK?: number | undefined
   /** What the last plan chose; staying near it is worth a little. */
   readonly planned: Configuration | undefined
+  /** The gateway that its site's uplink goes through. */
+  readonly gateway?: string | undefined
+  /** Of the grid that feeds its site, whole g/kWh. */
+  readonly carbonGPerKwh?: number | undefined
+  /** Its part of what its device may draw, idle included. */
+  readonly maxPowerW?: number | undefined
 }
 
 /** A configuration with its prediction. `utility` includes the bonus for staying, `merit` does not. */
@@ -31,6 +37,7 @@ export interface Option extends Choice {
   readonly merit: number
   readonly meetsDeadline: boolean
   readonly meetsFloor: boolean
+  readonly meetsCap: boolean
 }
 
 /**
@@ -73,24 +80,21 @@ export function utilityPerDb(psnrDb: number, frameRate: number, slot: SlotBirth)
   return (utilityOf(psnrDb, frameRate, slot) * (1 - quality)) / PSNR_SLOPE_DB
 }
 
-function stayingBonus(configuration: Configuration, planned: Configuration | undefined, weight: number): number {
+function stayingShare(configuration: Configuration, planned: Configuration | undefined, isSame: boolean): number {
   if (planned === undefined) return 0
-  const isSameRate = planned.frameRate === configuration.frameRate
-  const isSame = configurationId(planned) === configurationId(configuration)
   return (
-    weight *
-    ((isSameGraph(configuration, planned) ? SAME_GRAPH_BONUS : 0) +
-      (isSameRate ? SAME_FRAME_RATE_BONUS : 0) +
-      (isSame ? SAME_CONFIGURATION_BONUS : 0))
+    (isSameGraph(configuration, planned) ? SAME_GRAPH_BONUS : 0) +
+    (planned.frameRate === configuration.frameRate ? SAME_FRAME_RATE_BONUS : 0) +
+    (isSame ? SAME_CONFIGURATION_BONUS : 0)
   )
 }
 
-function makeOption(id: string, configuration: Configuration, input: SlotInput): Option {
-  const { birth, manifest, estimate, planned } = input
-  const nominal = predictNominal(configuration, birth, manifest)
+function makeOption({ id, configuration, cost }: Entry, input: SlotInput, plannedId: string | undefined): Option {
+  const { birth, estimate, planned } = input
+  const nominal = toNominal(cost, birth)
   const prediction = predict(configuration, nominal, estimate, input.peers)
   const merit = utilityOf(prediction.psnrDb, configuration.frameRate, birth)
-  const bonus = stayingBonus(configuration, planned, birth.weight)
+  const bonus = birth.weight * stayingShare(configuration, planned, id === plannedId)
   const isStaying = isSameGraph(configuration, planned) && configuration.frameRate === planned?.frameRate
   const sigmas = deadlineSigmas(input.latencyK ?? START_LATENCY_K, isStaying)
   const slowestS = prediction.latencyS * Math.exp(sigmas * prediction.latencySigmaLog)
@@ -106,25 +110,33 @@ function makeOption(id: string, configuration: Configuration, input: SlotInput):
     merit,
     meetsDeadline: slowestS <= DEADLINE_SHARE / configuration.frameRate,
     meetsFloor: nominal.psnrDb >= (birth.minPsnrDb ?? 0),
+    meetsCap: prediction.powerW <= (input.maxPowerW ?? Number.POSITIVE_INFINITY),
   }
 }
 
 /** Every configuration of a slot, in order of id. */
 export function listOptions(input: SlotInput): readonly Option[] {
-  return [...listConfigurations(input.birth, input.manifest)]
-    .map(([id, configuration]) => makeOption(id, configuration, input))
-    .sort((a, b) => (a.id < b.id ? -1 : 1))
+  const plannedId = input.planned && configurationId(input.planned)
+  return listConfigurations(input.birth, input.manifest).map((entry) => makeOption(entry, input, plannedId))
 }
 
+/** What no option of a slot keeps: its deadline and floor at once, or its part of what its device may draw as well. */
+export type Forced = 'deadline' | 'device power'
+
 /**
- * Those that the plan may choose. Where no option keeps both deadline and floor, the fastest that keeps the floor
- * remains, or else the fastest of all: a slot always runs something, and an alarm says so.
+ * Those that the plan may choose. Where no option keeps deadline, floor and the device's power at once, one remains: a slot
+ * always runs something, and an alarm says so. Where deadline and floor alone can be kept, it is the one of the least
+ * power; otherwise the fastest that keeps the floor, or else the fastest of all.
  */
-export function allowedOptions(options: readonly Option[]): { allowed: readonly Option[]; isForced: boolean } {
-  const allowed = options.filter((o) => o.meetsDeadline && o.meetsFloor)
-  if (allowed.length > 0) return { allowed, isForced: false }
+export function allowedOptions(options: readonly Option[]): { allowed: readonly Option[]; forced?: Forced } {
+  const inTime = options.filter((o) => o.meetsDeadline && o.meetsFloor)
+  const allowed = inTime.filter((o) => o.meetsCap)
+  if (allowed.length > 0) return { allowed }
+  const least = (of: readonly Option[], load: (o: Option) => number) => [
+    of.reduce((a, b) => (load(b) < load(a) ? b : a)),
+  ]
+  if (inTime.length > 0) return { allowed: least(inTime, (o) => o.powerMw), forced: 'device power' }
   const aboveFloor = options.filter((o) => o.meetsFloor)
   const left = aboveFloor.length > 0 ? aboveFloor : options
-  const load = (o: Option) => o.prediction.latencyS * o.configuration.frameRate
-  return { allowed: [left.reduce((a, b) => (load(b) < load(a) ? b : a))], isForced: true }
+  return { allowed: least(left, (o) => o.prediction.latencyS * o.configuration.frameRate), forced: 'deadline' }
 }

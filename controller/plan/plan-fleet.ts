@@ -1,45 +1,29 @@
 import type { Rung } from '@espalier/shared/messages/controller'
-import { type Explanation, explain } from './explain.ts'
+import type { FleetWidePrices } from '../solver/columns.ts'
+import { type Alarm, listAlarms } from './alarms.ts'
+import { type Explanation, explain, free, rowsOf } from './explain.ts'
 import { makeLadder } from './ladder.ts'
-import { allowedOptions, listOptions, type Option, type SlotInput } from './option.ts'
-import type { Choice, Problem, Solution } from './problem.ts'
-import { solve } from './solve.ts'
+import { divideLeases, type Lease } from './leases.ts'
+import {
+  type LimitedRow,
+  listRows,
+  measureRow,
+  type PlanLimits,
+  type Plannable,
+  plannable,
+  type Row,
+} from './limits.ts'
+import type { Option, SlotInput } from './option.ts'
+import { type Prepared, prepareSlot } from './prepare.ts'
+import { type PricedRow, priceRow } from './price-text.ts'
+import type { Choice, Solution } from './problem.ts'
+import { openProblem, type ProblemLimits } from './solve.ts'
 
-/** A limit, and what of it is not for the plan. */
-export interface Limit {
-  /** bit/s for a site, mW for the fleet. */
-  readonly total: number
-  /** Held by leases of devices that do not answer. */
-  readonly reserved: number
-  /** Share that is kept free whatever the estimates say; adapted to what was measured. */
-  readonly marginShare: number
-}
+export type { Alarm } from './alarms.ts'
+export type { Limit, Row } from './limits.ts'
 
-export interface PlanInput {
+export interface PlanInput extends PlanLimits {
   readonly slots: readonly SlotInput[]
-  readonly sites: ReadonlyMap<string, Limit>
-  readonly power: Limit | undefined
-}
-
-/** What a limit carries under the plan. Integers. */
-export interface Row {
-  readonly total: number
-  readonly reserved: number
-  /** Mean of what is planned. */
-  readonly planned: number
-  /** Standard deviation of that, by the estimates. */
-  readonly sigma: number
-  /** Kept free: the larger of the margin share and two standard deviations. */
-  readonly margin: number
-  /** planned + margin + reserved <= total. */
-  readonly isKept: boolean
-}
-
-export interface Alarm {
-  readonly kind: 'site-infeasible' | 'power-infeasible' | 'slot-forced'
-  /** `site:<id>`, `fleet` or `device/slot`. */
-  readonly subject: string
-  readonly message: string
 }
 
 export interface PlannedSlot {
@@ -47,13 +31,14 @@ export interface PlannedSlot {
   readonly chosen: Option
   readonly ladder: readonly Rung[]
   readonly why: Explanation
-  readonly lease: { readonly rateBps?: number; readonly powerW?: number }
+  readonly lease: Lease
 }
 
-export interface Plan {
-  readonly slots: readonly PlannedSlot[]
-  readonly sites: ReadonlyMap<string, Row & { readonly lambda: number }>
-  readonly power: (Row & { readonly mu: number }) | undefined
+/** What was chosen, what it takes, and what more would be worth. */
+export interface Choices {
+  readonly chosen: readonly Option[]
+  /** Sites, gateways, power, carbon, then devices with a limit of their own. */
+  readonly rows: readonly PricedRow[]
   /** Utility; staying bonuses included in all three. */
   readonly value: number
   readonly bound: number
@@ -62,194 +47,179 @@ export interface Plan {
   /** (bound - value) / bound. */
   readonly gap: number
   readonly alarms: readonly Alarm[]
+  /** Where the next plan may begin to look for prices. */
+  readonly prices: FleetWidePrices
 }
 
-const COMMIT_SIGMAS = 2
+export interface Plan extends Omit<Choices, 'chosen'> {
+  readonly slots: readonly PlannedSlot[]
+  /** What every shared limit carries, in the planner's integers, by key: `site:<id>`, `gateway:<id>`, `power`, `carbon`. */
+  readonly loads: ReadonlyMap<string, Row>
+  readonly sites: ReadonlyMap<string, Row & { readonly lambda: number }>
+  readonly power: (Row & { readonly mu: number }) | undefined
+}
+
 const MAX_ATTEMPTS = 8
-/** Leases add up to at most this share of a budget: the rest covers frames that are under way. */
-const LEASED_SHARE = 0.97
 
-/** What of a slot its limits are kept by: those of the simulator have no family and no birth. */
-export interface Plannable {
-  readonly input: Pick<SlotInput, 'key' | 'site'> & {
-    readonly estimate: { readonly basePower: { readonly meanW: number } }
-  }
-  readonly allowed: readonly Choice[]
-}
+/** A limit with what the choice takes of it. */
+export type MeasuredRow = LimitedRow & { readonly row: Row }
+type Measured = MeasuredRow & { readonly price: number }
 
-interface Prepared extends Plannable {
-  readonly input: SlotInput
-  readonly options: readonly Option[]
-  readonly allowed: readonly Option[]
-  readonly isForced: boolean
-}
-
-interface Load {
-  readonly mean: number
-  readonly sigma: number
-  /** Part of the mean that no configuration changes. */
-  readonly fixed: number
-}
-
-function prepare(input: SlotInput): Prepared {
-  const options = listOptions(input)
-  return { input, options, ...allowedOptions(options) }
-}
-
-function loadOf(slots: readonly Plannable[], chosen: readonly Choice[], row: { site: string } | 'power'): Load {
-  let [mean, variance, fixed] = [0, 0, 0]
-  for (const [i, { input }] of slots.entries()) {
-    const option = chosen[i]!
-    if (row === 'power') {
-      mean += option.powerMw
-      variance += option.powerSigmaMw ** 2
-      fixed += input.estimate.basePower.meanW * 1000
-    } else if (input.site === row.site) {
-      mean += option.rateBps
-      variance += option.rateSigmaBps ** 2
-    }
-  }
-  return { mean, sigma: Math.sqrt(variance), fixed }
-}
-
-/** The margin share applies to what the plan can move: neither idle power nor the leases of others vary with it. */
-function marginOf(limit: Limit, load: Load): number {
-  const movable = Math.max(0, limit.total - limit.reserved - load.fixed)
-  return Math.ceil(Math.max(limit.marginShare * movable, COMMIT_SIGMAS * load.sigma))
-}
-
-function rowOf(limit: Limit, load: Load): Row {
-  const margin = marginOf(limit, load)
+function toProblemLimits(limits: PlanLimits, capacity: ReadonlyMap<string, number>): ProblemLimits {
+  const of = (key: string): number => capacity.get(key)!
   return {
-    total: limit.total,
-    reserved: limit.reserved,
-    planned: load.mean,
-    sigma: load.sigma,
-    margin,
-    isKept: load.mean + margin + limit.reserved <= limit.total,
+    siteRateBps: new Map([...limits.sites.keys()].map((site) => [site, of(`site:${site}`)])),
+    gateways: new Map(
+      [...(limits.gateways ?? [])].map(([id, { sites }]) => [id, { rateBps: of(`gateway:${id}`), sites }]),
+    ),
+    fleetPowerMw: limits.power && of('power'),
+    fleetCarbonUgPerH: limits.carbon && of('carbon'),
   }
+}
+
+function isInfeasible(key: string, solution: Solution): boolean {
+  const [kind, id] = key.split(':')
+  if (kind === 'site') return solution.infeasibleSites.includes(id!)
+  return kind === 'gateway' ? solution.infeasibleGateways.includes(id!) : solution.isPowerInfeasible
 }
 
 /** Solve, look at how uncertain the answer is, tighten the rows that would not hold, and solve again. */
 export function solveWithMargins<C extends Choice>(
-  slots: readonly (Plannable & { readonly allowed: readonly C[] })[],
-  input: Pick<PlanInput, 'sites' | 'power'>,
-): { solution: Solution; chosen: C[] } {
-  const base = slots.reduce((sum, { input: { estimate } }) => sum + estimate.basePower.meanW * 1000, 0)
-  const start = (limit: Limit, fixed: number) =>
-    Math.floor(limit.total - limit.reserved - limit.marginShare * Math.max(0, limit.total - limit.reserved - fixed))
-  const siteRateBps = new Map([...input.sites].map(([site, limit]) => [site, Math.max(0, start(limit, 0))]))
-  let fleetPowerMw = input.power && Math.max(0, start(input.power, base))
+  slots: readonly Plannable<C>[],
+  limits: PlanLimits,
+  warm?: FleetWidePrices,
+): { solution: Solution; chosen: C[]; rows: readonly MeasuredRow[] } {
+  const inputs = slots.map(({ input }) => input)
+  const rows = listRows(inputs, limits)
+  const capacity = new Map(rows.map((row) => [row.key, plannable(row, inputs)]))
+  const problem = {
+    slots: slots.map(({ input: { key, site, carbonGPerKwh }, allowed }) => ({
+      key,
+      site,
+      choices: allowed,
+      carbonGPerKwh,
+    })),
+    ...toProblemLimits(limits, capacity),
+  }
+  const solveUnder = openProblem(problem, warm)
   for (let attempt = 1; ; attempt++) {
-    const problem: Problem = {
-      slots: slots.map(({ input: { key, site }, allowed }) => ({ key, site, choices: allowed })),
-      siteRateBps,
-      fleetPowerMw,
-    }
-    const solution = solve(problem)
+    const solution = solveUnder(toProblemLimits(limits, capacity))
     const chosen = solution.chosen.map((c, i) => slots[i]!.allowed[c]!)
     let isKept = true
     // Each attempt tightens a little more than was missing, so that this ends.
     const extra = 1 + 0.02 * attempt
-    for (const [site, limit] of input.sites) {
-      const row = rowOf(limit, loadOf(slots, chosen, { site }))
-      if (row.isKept || solution.infeasibleSites.includes(site)) continue
+    const measured = rows.map((row) => ({ ...row, row: measureRow(row, inputs, chosen) }))
+    for (const { key, row } of measured) {
+      if (row.isKept || isInfeasible(key, solution)) continue
       isKept = false
-      const capacity = Math.floor(limit.total - limit.reserved - extra * row.margin)
-      siteRateBps.set(site, Math.max(0, Math.min(capacity, row.planned - 1)))
+      const { total, reserved, margin, planned } = row
+      capacity.set(key, Math.max(0, Math.min(Math.floor(total - reserved - extra * margin), planned - 1)))
     }
-    if (input.power !== undefined && !solution.isPowerInfeasible) {
-      const row = rowOf(input.power, loadOf(slots, chosen, 'power'))
-      if (!row.isKept) {
-        isKept = false
-        const capacity = Math.floor(input.power.total - input.power.reserved - extra * row.margin)
-        fleetPowerMw = Math.max(0, Math.min(capacity, row.planned - 1))
+    if (isKept || attempt === MAX_ATTEMPTS) return { solution, chosen, rows: measured }
+  }
+}
+
+function priceOf(key: string, { lambda, gamma, mu, nu }: Solution): number {
+  const [kind, id] = key.split(':')
+  if (kind === 'site') return lambda.get(id!) ?? 0
+  if (kind === 'gateway') return gamma.get(id!) ?? 0
+  return kind === 'power' ? mu : nu
+}
+
+/** What a device with a limit of its own is planned to draw: its slots keep their parts of it, so it has no price. */
+function deviceRows(inputs: readonly SlotInput[], chosen: readonly Option[]): PricedRow[] {
+  const devices = new Map<string, { limit: number; planned: number }>()
+  for (const [i, { key, maxPowerW }] of inputs.entries()) {
+    if (maxPowerW === undefined) continue
+    const device = key.split('/')[0]!
+    const { limit, planned } = devices.get(device) ?? { limit: 0, planned: 0 }
+    devices.set(device, { limit: limit + maxPowerW, planned: planned + chosen[i]!.powerMw / 1000 })
+  }
+  return [...devices].map(([device, { limit, planned }]) => ({
+    key: `device:${device}`,
+    unit: 'W',
+    limit,
+    reserved: 0,
+    planned,
+    margin: 0,
+    isKept: planned <= limit + 1e-3,
+    price: 0,
+    worth: `"espalier why ${device}" says what more would be worth`,
+  }))
+}
+
+interface Chosen {
+  readonly choices: Choices
+  readonly measured: readonly Measured[]
+}
+
+function choose(slots: readonly Prepared[], limits: PlanLimits, warm: FleetWidePrices | undefined): Chosen {
+  const inputs = slots.map(({ input }) => input)
+  const { solution, chosen, rows } = solveWithMargins(slots, limits, warm)
+  const measured = rows.map((row) => ({ ...row, price: priceOf(row.key, solution) }))
+  // A slot that has the best that it may run gains nothing from more of anything.
+  const isHeld = slots.map(({ allowed }, i) => allowed.some(({ utility }) => utility > chosen[i]!.utility))
+  const value = solution.value / 1e6
+  const bound = Math.max(solution.bound / 1e6, value)
+  const choices = {
+    chosen,
+    rows: [
+      ...measured.map((m) => priceRow(m, m.row, m.price, inputs, chosen, (i) => isHeld[i]!)),
+      ...deviceRows(inputs, chosen),
+    ],
+    value,
+    bound,
+    integerBound: Math.min(bound, Math.max(solution.integerBound / 1e6, value)),
+    gap: bound > 0 ? (bound - value) / bound : 0,
+    alarms: listAlarms(
+      slots,
+      measured
+        .filter(({ members }) => members.length > 0)
+        .map(({ key, row }) => ({ key, row, isInfeasible: isInfeasible(key, solution) })),
+    ),
+    prices: { mu: solution.mu, nu: solution.nu },
+  }
+  return { choices, measured }
+}
+
+/** The choice alone, without ladders, leases and reasons: enough to know what would change. */
+export function choosePlan(slots: readonly Prepared[], limits: PlanLimits, warm?: FleetWidePrices): Choices {
+  return choose(slots, limits, warm).choices
+}
+
+/** @see planFleet */
+export function planPrepared(slots: readonly Prepared[], limits: PlanLimits, warm?: FleetWidePrices): Plan {
+  const { choices, measured } = choose(slots, limits, warm)
+  const { chosen, ...totals } = choices
+  const { value, bound, gap } = choices
+  const byKey = new Map(measured.map(({ key, row, price }) => [key, { row, price, slack: free(row) }]))
+  const leases = divideLeases(
+    measured,
+    slots.map(({ input }) => input),
+    chosen,
+  )
+  const power = byKey.get('power')
+  return {
+    ...totals,
+    slots: slots.map((prepared, i) => {
+      const rows = rowsOf(prepared.input, (key) => byKey.get(key))
+      return {
+        input: prepared.input,
+        chosen: chosen[i]!,
+        ladder: makeLadder(chosen[i]!, prepared.allowed),
+        why: explain(prepared, chosen[i]!, rows, { value, bound, gap }),
+        lease: leases[i]!,
       }
-    }
-    if (isKept || attempt === MAX_ATTEMPTS) return { solution, chosen }
+    }),
+    loads: new Map(measured.map(({ key, row }) => [key, row])),
+    sites: new Map(
+      [...limits.sites.keys()].map((site) => {
+        const { row, price } = byKey.get(`site:${site}`)!
+        return [site, { ...row, lambda: price / 1e6 }]
+      }),
+    ),
+    power: power && { ...power.row, mu: power.price / 1e3 },
   }
-}
-
-/**
- * Divide what a row may carry in proportion to what is planned on it.
- *
- * @param fixed Parts that are not shared out: each keeps its own.
- */
-function divide(total: number, planned: readonly number[], fixed: readonly number[]): number[] {
-  const allFixed = fixed.reduce((a, b) => a + b, 0)
-  const movable = planned.map((p, i) => Math.max(0, p - fixed[i]!))
-  const allMovable = movable.reduce((a, b) => a + b, 0)
-  const rest = Math.max(0, LEASED_SHARE * (total - allFixed))
-  // Below the fixed parts even they must shrink.
-  const scale = Math.min(1, total / Math.max(1, allFixed))
-  return planned.map((_, i) => {
-    const share = allMovable > 0 ? movable[i]! / allMovable : 1 / planned.length
-    return Math.floor(scale * fixed[i]! + share * rest)
-  })
-}
-
-function leases(slots: readonly Prepared[], chosen: readonly Option[], input: PlanInput): PlannedSlot['lease'][] {
-  const rates = new Map<number, number>()
-  for (const [site, { total, reserved }] of input.sites) {
-    const members = [...slots.keys()].filter((i) => slots[i]!.input.site === site)
-    const parts = divide(
-      Math.max(0, total - reserved / LEASED_SHARE),
-      members.map((i) => chosen[i]!.rateBps),
-      members.map(() => 0),
-    )
-    for (const [k, i] of members.entries()) rates.set(i, parts[k]!)
-  }
-  const powers =
-    input.power &&
-    divide(
-      Math.max(0, input.power.total - input.power.reserved),
-      chosen.map((o) => o.powerMw),
-      slots.map((s) => s.input.estimate.basePower.meanW * 1000),
-    )
-  return slots.map((_, i) => {
-    const rateBps = rates.get(i)
-    return {
-      ...(rateBps === undefined ? {} : { rateBps }),
-      ...(powers === undefined ? {} : { powerW: powers[i]! / 1000 }),
-    }
-  })
-}
-
-function listAlarms(slots: readonly Prepared[], solution: Solution, input: PlanInput, rows: Plan['sites']): Alarm[] {
-  const alarms: Alarm[] = slots
-    .filter(({ isForced }) => isForced)
-    .map(({ input: { key } }) => ({
-      kind: 'slot-forced',
-      subject: key,
-      message: `Cannot keep the deadline and floor of "${key}": no configuration does, the fastest runs`,
-    }))
-  const populated = new Set(slots.map(({ input: { site } }) => site))
-  for (const [site, row] of rows) {
-    if (!populated.has(site)) continue
-    if (solution.infeasibleSites.includes(site) || !row.isKept)
-      alarms.push({
-        kind: 'site-infeasible',
-        subject: `site:${site}`,
-        message: `Cannot keep the uplink of "site:${site}": the cheapest configurations need ${row.planned} bit/s and a margin of ${row.margin}, expected at most ${row.total - row.reserved}`,
-      })
-  }
-  if (input.power !== undefined && slots.length > 0) {
-    const row = rowOf(
-      input.power,
-      loadOf(
-        slots,
-        solution.chosen.map((c, i) => slots[i]!.allowed[c]!),
-        'power',
-      ),
-    )
-    if (solution.isPowerInfeasible || !row.isKept)
-      alarms.push({
-        kind: 'power-infeasible',
-        subject: 'fleet',
-        message: `Cannot keep the power of "fleet": the cheapest configurations need ${row.planned} mW and a margin of ${row.margin}, expected at most ${row.total - row.reserved}`,
-      })
-  }
-  return alarms
 }
 
 /**
@@ -257,45 +227,9 @@ function listAlarms(slots: readonly Prepared[], solution: Solution, input: PlanI
  *
  * A limit that even the cheapest configurations exceed gives those and an alarm; all other limits are kept with
  * their margin, on integers.
+ *
+ * @param warm Prices of the plan before.
  */
-export function planFleet(input: PlanInput): Plan {
-  const slots = input.slots.map(prepare)
-  const { solution, chosen } = solveWithMargins(slots, input)
-  const value = solution.value / 1e6
-  const bound = Math.max(solution.bound / 1e6, value)
-  const totals = { value, bound, gap: bound > 0 ? (bound - value) / bound : 0 }
-  const sites = new Map(
-    [...input.sites].map(([site, limit]) => {
-      const row = rowOf(limit, loadOf(slots, chosen, { site }))
-      return [site, { ...row, lambda: (solution.lambda.get(site) ?? 0) / 1e6 }] as const
-    }),
-  )
-  const powerRow = input.power && rowOf(input.power, loadOf(slots, chosen, 'power'))
-  const slackMw = powerRow === undefined ? Number.POSITIVE_INFINITY : free(powerRow)
-  const leased = leases(slots, chosen, input)
-  const planned = slots.map(({ input: slot, options, allowed }, i): PlannedSlot => {
-    const option = chosen[i]!
-    const row = sites.get(slot.site)
-    const prices = { lambda: solution.lambda.get(slot.site) ?? 0, mu: solution.mu }
-    const room = { slackBps: row === undefined ? Number.POSITIVE_INFINITY : free(row), slackMw }
-    return {
-      input: slot,
-      chosen: option,
-      ladder: makeLadder(option, allowed),
-      why: explain(slot, option, options, allowed, prices, room, totals),
-      lease: leased[i]!,
-    }
-  })
-  return {
-    slots: planned,
-    sites,
-    power: powerRow && { ...powerRow, mu: solution.mu / 1e3 },
-    ...totals,
-    integerBound: Math.min(bound, Math.max(solution.integerBound / 1e6, value)),
-    alarms: listAlarms(slots, solution, input, sites),
-  }
-}
-
-function free({ total, reserved, planned, margin }: Row): number {
-  return Math.max(0, total - reserved - planned - margin)
+export function planFleet({ slots, ...limits }: PlanInput, warm?: FleetWidePrices): Plan {
+  return planPrepared(slots.map(prepareSlot), limits, warm)
 }

@@ -61,19 +61,30 @@ function resizeError(manifest: CodecManifest, scale: number): number {
   )
 }
 
+/** What a configuration costs on any device, of one source. */
+export interface Cost extends Pick<Configuration, 'backend' | 'threads'> {
+  readonly bitsPerFrame: number
+  /** Multiply-accumulates of the network, which threads divide, and of all around it, which they do not. */
+  readonly networkMacs: number
+  readonly overheadMacs: number
+  readonly psnrDb: number
+}
+
 /** @throws {ModelError} If the family has no such variant. */
-export function predictNominal(configuration: Configuration, slot: SlotBirth, manifest: CodecManifest): Nominal {
+export function costOf(
+  configuration: Configuration,
+  { source }: Pick<SlotBirth, 'source'>,
+  manifest: CodecManifest,
+): Cost {
   const variant = manifest.variants.find(({ id }) => id === configuration.variant)
   if (variant === undefined)
     throw new ModelError(
       `Cannot predict variant "${configuration.variant}": "${manifest.family}" has ${manifest.variants.map(({ id }) => `"${id}"`)}`,
     )
-  const { width, height, alpha255 } = configuration
+  const { width, height, alpha255, backend, threads } = configuration
   const { stride } = manifest.latent
   const padded = Math.ceil(width / stride) * stride * Math.ceil(height / stride) * stride
-  const coreSeconds = (padded * variant.encoder.macsPerPixel) / slot.macsPerSecond
-  const overheadS = (slot.source.width * slot.source.height * OVERHEAD_MACS_PER_SOURCE_PIXEL) / slot.macsPerSecond
-  const scale = Math.sqrt((width * height) / (slot.source.width * slot.source.height))
+  const scale = Math.sqrt((width * height) / (source.width * source.height))
   const card = (field: 'bitsPerPixel' | 'psnrDb') =>
     interpolate(
       variant.card,
@@ -83,11 +94,34 @@ export function predictNominal(configuration: Configuration, slot: SlotBirth, ma
     )
   return {
     bitsPerFrame: card('bitsPerPixel') * width * height,
-    latencyS: coreSeconds / configuration.threads + overheadS,
-    joulesPerFrame: coreSeconds * DEFAULT_CORE_POWER_W,
+    networkMacs: padded * variant.encoder.macsPerPixel,
+    overheadMacs: source.width * source.height * OVERHEAD_MACS_PER_SOURCE_PIXEL,
+    backend,
+    threads,
     // Sizes are rounded to multiples of 16: a few rows more or less are not a scale.
     psnrDb: psnr(meanSquaredError(card('psnrDb')) + (scale > 0.9 ? 0 : resizeError(manifest, scale))),
   }
+}
+
+/** A cost on a device, at the speeds of the network that it measured for backends and threads. */
+export function toNominal(
+  { bitsPerFrame, networkMacs, overheadMacs, backend, threads, psnrDb }: Cost,
+  { backends, macsPerSecond }: Pick<SlotBirth, 'backends' | 'macsPerSecond'>,
+): Nominal {
+  const measured = backends.find((each) => each.backend === backend && each.threads === threads)
+  const networkS = networkMacs / (measured?.macsPerSecond ?? macsPerSecond * threads)
+  return {
+    bitsPerFrame,
+    latencyS: networkS + overheadMacs / macsPerSecond,
+    // All threads are busy meanwhile.
+    joulesPerFrame: networkS * threads * DEFAULT_CORE_POWER_W,
+    psnrDb,
+  }
+}
+
+/** @throws {ModelError} If the family has no such variant. */
+export function predictNominal(configuration: Configuration, slot: SlotBirth, manifest: CodecManifest): Nominal {
+  return toNominal(costOf(configuration, slot, manifest), slot)
 }
 
 /** @param peers What devices of the class found of configurations that never ran on this one. */
@@ -108,9 +142,8 @@ export function predict(
     latencyS: nominal.latencyS * Math.exp(latency.mean),
     latencySigmaLog: Math.sqrt(latency.variance + estimate.latency.common.noise),
     powerW: estimate.basePower.meanW + dynamicW,
-    powerSigmaW: Math.hypot(
-      Math.sqrt(estimate.basePower.varianceW2),
-      dynamicW * Math.sqrt(energy.variance + estimate.energy.common.noise / 10),
+    powerSigmaW: Math.sqrt(
+      estimate.basePower.varianceW2 + dynamicW ** 2 * (energy.variance + estimate.energy.common.noise / 10),
     ),
     psnrDb: nominal.psnrDb + qualityDb,
   }

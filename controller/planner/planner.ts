@@ -8,16 +8,24 @@ import type { MqttLink } from '../broker/mqtt-link.ts'
 import { makeCapsule } from '../capsule/make-capsule.ts'
 import { RowMargins } from '../estimate/row-margins.ts'
 import type { EventBus } from '../events.ts'
-import { type Families, familyOf } from '../families.ts'
+import type { Families } from '../families.ts'
 import { type DeviceRecord, type Fleet, isConnected } from '../ingest/fleet.ts'
-import type { SlotInput } from '../plan/option.ts'
-import { type Limit, type Plan, type PlannedSlot, planFleet, type Row } from '../plan/plan-fleet.ts'
+import type { PlanLimits } from '../plan/limits.ts'
+import { choosePlan, type Plan, type PlannedSlot, planPrepared } from '../plan/plan-fleet.ts'
+import type { Prepared } from '../plan/prepare.ts'
+import type { FleetWidePrices } from '../solver/columns.ts'
+import type { Budget } from '../store/budgets.ts'
 import type { Store } from '../store/open-store.ts'
 import type { Streams } from '../uplink/streams.ts'
 import { type DesiredBody, LEASE_TTL_S, leaseSum, makeDesired, mustPublish } from './desired-state.ts'
 import { Explorer } from './explorer.ts'
+import { type Holder, makeLimits, slotFacts } from './fleet-limits.ts'
 import { measureDevice } from './measure.ts'
+import { type DeviceLoad, readLimits } from './read-limits.ts'
 import { reserveOf } from './reserve.ts'
+import { listInputs, SlotCache, withFacts } from './slot-inputs.ts'
+import type { WhatIfAnswer } from './what-if.ts'
+import { widen } from './widen.ts'
 
 export interface PlannerOptions {
   readonly store: Store
@@ -42,6 +50,13 @@ export interface Planner {
   /** Say again to a device what it should run, whether or not that changed. */
   republish(device: DeviceId): void
   latest(): Plan | undefined
+  /**
+   * What the latest plan would be under other budgets, from the same inputs; nothing is committed.
+   *
+   * @param changes By key; undefined: no such budget.
+   * @returns Undefined before the first plan.
+   */
+  whatIf(changes: ReadonlyMap<string, Budget | undefined>): WhatIfAnswer | undefined
   close(): void
 }
 
@@ -49,7 +64,6 @@ export interface Planner {
 const SETTLING_MS = 14_000
 /** A lease is renewed three times within its time to live. */
 const RENEWAL_MS = (LEASE_TTL_S * 1000) / 3
-const LEASED_SHARE = 0.97
 
 export function createPlanner(options: PlannerOptions): Planner {
   const { store, fleet, families, streams, events, clock, log } = options
@@ -63,116 +77,70 @@ export function createPlanner(options: PlannerOptions): Planner {
   let changedMs = Number.NEGATIVE_INFINITY
   let issuedMs = 0
   let plan: Plan | undefined
+  const cache = new SlotCache()
+  /** What the latest plan was made of. */
+  let basis:
+    | {
+        readonly slots: readonly Prepared[]
+        readonly limits: PlanLimits
+        readonly warm: FleetWidePrices | undefined
+      }
+    | undefined
   let requested: NodeJS.Immediate | undefined
 
   const isPlannable = (device: DeviceRecord): boolean => isConnected(device) && device.birth !== undefined
 
-  function slotInputs(): SlotInput[] {
-    return fleet.list().flatMap((device) => {
-      if (!isPlannable(device)) return []
-      return device.birth!.slots.flatMap((birth): SlotInput[] => {
-        const manifest = familyOf(families, device, birth)?.manifest
-        // What a classifier gains by more frames or another variant has no utility yet: it keeps what it runs.
-        if (manifest?.task !== 'image-codec') return []
-        return [
-          {
-            key: `${device.id}/${birth.slot}`,
-            site: device.birth!.site,
-            birth,
-            manifest,
-            ...fleet.beliefs.of(device, birth),
-            planned:
-              explorer.plannedOf(`${device.id}/${birth.slot}`) ??
-              device.desired?.slots.find(({ slot }) => slot === birth.slot)?.ladder[0]?.configuration,
-          },
-        ]
-      })
-    })
-  }
-
   /** What devices that do not answer may still use. */
-  function reservedBy(site: string | undefined, kind: 'rateBps' | 'powerW'): number {
-    return fleet
-      .list()
-      .filter((device) => !isPlannable(device) && (site === undefined || device.birth?.site === site))
-      .reduce((sum, { desired, lastSeenMs }) => {
-        const silentMs = clock.wallMs() - lastSeenMs
-        return sum + (desired === undefined ? 0 : reserveOf(desired, kind, silentMs, options.capsuleS))
-      }, 0)
+  function silentHolders(): Holder[] {
+    return fleet.list().flatMap((device) => {
+      const { desired, lastSeenMs, birth } = device
+      if (desired === undefined || isPlannable(device)) return []
+      const of = (kind: 'rateBps' | 'powerW') => reserveOf(desired, kind, clock.wallMs() - lastSeenMs, options.capsuleS)
+      return [{ site: birth?.site, rateBps: of('rateBps'), powerW: of('powerW') }]
+    })
   }
 
   const isPlanned = (family: string): boolean => families.get(family)?.manifest.task === 'image-codec'
 
   /** What slots draw that no plan moves: not the plan's to give away. */
-  function unplannedW(): number {
-    const drawn = fleet.list().flatMap((device) => {
-      const unplanned = isPlannable(device) ? device.birth!.slots.filter(({ family }) => !isPlanned(family)) : []
-      if (unplanned.length === 0) return []
-      const measured = measureDevice(device, { store, streams, clock })
-      return unplanned.map(({ slot }) => measured.slots.get(slot)?.powerW ?? 0)
-    })
-    return drawn.reduce((sum, watts) => sum + watts, 0)
+  function unplannedHolders(): Holder[] {
+    return listLoads().flatMap(({ site, unplannedW }) =>
+      unplannedW > 0 ? [{ site, rateBps: 0, powerW: unplannedW }] : [],
+    )
   }
 
-  function limits(): { sites: Map<string, Limit>; power: Limit | undefined } {
-    const sites = new Map<string, Limit>()
-    let power: Limit | undefined
-    for (const [key, { rateBps, powerW }] of store.budgets.list()) {
-      const marginShare = margins.shareOf(key)
-      if (key.startsWith('site:') && rateBps !== undefined) {
-        const site = key.slice(5)
-        sites.set(site, { total: rateBps, reserved: Math.ceil(reservedBy(site, 'rateBps')), marginShare })
-      } else if (key === 'fleet' && powerW !== undefined) {
-        const reserved = Math.ceil((reservedBy(undefined, 'powerW') + unplannedW()) * 1000)
-        power = { total: Math.floor(powerW * 1000), reserved, marginShare }
-      }
-    }
-    return { sites, power }
+  /** What every device that is planned does now. */
+  function listLoads(): DeviceLoad[] {
+    const budgets = store.budgets.list()
+    return fleet
+      .list()
+      .filter(isPlannable)
+      .map((device) => {
+        const { site, slots } = device.birth!
+        const measured = measureDevice(device, { store, streams, clock })
+        const unplanned = slots.filter(({ family }) => !isPlanned(family))
+        return {
+          site,
+          carbonGPerKwh: Math.round(budgets.get(`site:${site}`)?.carbonGPerKwh ?? 0),
+          rateBps: measured.bitsPerSecond ?? 0,
+          powerW: measured.powerW ?? 0,
+          unplannedW: unplanned.reduce((sum, { slot }) => sum + (measured.slots.get(slot)?.powerW ?? 0), 0),
+        }
+      })
   }
+
+  const limitsUnder = (budgets: ReadonlyMap<string, Budget>): PlanLimits =>
+    makeLimits(budgets, [...silentHolders(), ...unplannedHolders()], (key) => margins.shareOf(key))
 
   /** Learn from what was measured under the present plan, once it has settled. */
   function checkLimits(): void {
-    if (plan === undefined || clock.monotonicMs() - changedMs < SETTLING_MS) return
-    const measured = fleet
-      .list()
-      .filter(isPlannable)
-      .map((device) => ({ site: device.birth!.site, ...measureDevice(device, { store, streams, clock }) }))
-    const learn = (key: string, { total, planned, sigma }: Row, used: number, fixed: number): void => {
-      const isViolated = used > total
-      const movable = Math.max(1, total - fixed)
-      const found = { miss: (used - planned) / movable, isViolated, predicted: (sigma / movable) ** 2 }
-      margins.learn(key, found, clock.monotonicMs())
+    const nowMs = clock.monotonicMs()
+    if (plan === undefined || basis === undefined || nowMs - changedMs < SETTLING_MS) return
+    for (const { key, reading } of readLimits(plan.loads, basis.limits, listLoads())) {
+      margins.learn(key, reading, nowMs)
       // Let the next plan settle before it is judged.
-      if (isViolated) changedMs = clock.monotonicMs()
+      if (reading.isViolated) changedMs = nowMs
     }
-    for (const [site, row] of plan.sites) {
-      const members = measured.filter((m) => m.site === site)
-      const used = members.reduce((sum, m) => sum + (m.bitsPerSecond ?? 0), 0)
-      learn(`site:${site}`, row, used, 0)
-    }
-    if (plan.power === undefined) return
-    const baseW = plan.slots.reduce((sum, { input }) => sum + input.estimate.basePower.meanW, 0)
-    const otherMw = unplannedW() * 1000
-    const usedMw = measured.reduce((sum, m) => sum + (m.powerW ?? 0) * 1000, 0)
-    const row = { ...plan.power, planned: plan.power.planned + otherMw }
-    learn('fleet', row, usedMw, baseW * 1000 + otherMw)
-  }
-
-  /** Devices whose leases must be sent so that all leases of a row, sent or kept, stay within it. */
-  function widen(changed: Set<DeviceId>, bodies: ReadonlyMap<DeviceId, DesiredBody>, rows: ReturnType<typeof limits>) {
-    const held = (id: DeviceId, kind: 'rateBps' | 'powerW') =>
-      leaseSum(changed.has(id) ? bodies.get(id)! : (fleet.get(id)?.desired ?? bodies.get(id)!), kind) ?? 0
-    const widenRow = (members: DeviceId[], kind: 'rateBps' | 'powerW', limit: number): void => {
-      if (members.reduce((sum, id) => sum + held(id, kind), 0) > limit) for (const id of members) changed.add(id)
-    }
-    const all = [...bodies.keys()]
-    for (const [site, { total, reserved }] of rows.sites)
-      widenRow(
-        all.filter((id) => fleet.get(id)?.birth?.site === site),
-        'rateBps',
-        LEASED_SHARE * total - reserved,
-      )
-    if (rows.power !== undefined) widenRow(all, 'powerW', (rows.power.total - rows.power.reserved) / 1000)
   }
 
   function send(id: DeviceId): void {
@@ -223,19 +191,37 @@ export function createPlanner(options: PlannerOptions): Planner {
 
   function planNow(): void {
     checkLimits()
-    const rows = limits()
-    const next = explorer.apply(planFleet({ slots: slotInputs(), ...rows }), clock.monotonicMs())
+    const budgets = store.budgets.list()
+    const limits = limitsUnder(budgets)
+    const sources = { families, beliefs: fleet.beliefs, budgets, plannedOf: (key: string) => explorer.plannedOf(key) }
+    const slots = cache.prepare(listInputs(fleet.list().filter(isPlannable), sources))
+    const warm = plan?.prices
+    const next = explorer.apply(planPrepared(slots, limits, warm), clock.monotonicMs())
+    basis = { slots, limits, warm }
     const slotsOf = new Map<DeviceId, PlannedSlot[]>()
     for (const slot of next.slots) {
       const id = slot.input.key.split('/')[0] as DeviceId
-      slotsOf.set(id, [...(slotsOf.get(id) ?? []), slot])
+      const known = slotsOf.get(id)
+      if (known === undefined) slotsOf.set(id, [slot])
+      else known.push(slot)
     }
     for (const [id, slots] of slotsOf) plannedSlots.set(id, slots)
     const bodies = withFamilyOrders(new Map([...slotsOf].map(([id, slots]) => [id, makeDesired(slots)] as const)))
     const changed = new Set(
       [...bodies].filter(([id, body]) => mustPublish(fleet.get(id)?.desired, body)).map(([id]) => id),
     )
-    widen(changed, bodies, rows)
+    const leasesOf = (body: DesiredBody) => ({
+      rateBps: leaseSum(body, 'rateBps') ?? 0,
+      powerW: leaseSum(body, 'powerW') ?? 0,
+    })
+    const leased = [...bodies].flatMap(([id, body]) => {
+      const input = slotsOf.get(id)?.[0]?.input
+      // What no plan moves has no lease.
+      if (input === undefined) return []
+      const { site, carbonGPerKwh = 0 } = input
+      return [{ id, site, carbonGPerKwh, kept: leasesOf(fleet.get(id)?.desired ?? body), planned: leasesOf(body) }]
+    })
+    widen(changed, leased, limits)
     for (const id of changed) commit(id, bodies.get(id)!, slotsOf.get(id) ?? [])
     plan = next
     raiseAlarms(next)
@@ -273,6 +259,21 @@ export function createPlanner(options: PlannerOptions): Planner {
       sendCapsule(id)
     },
     latest: () => plan,
+    whatIf(changes) {
+      if (plan === undefined || basis === undefined) return undefined
+      const budgets = new Map(store.budgets.list())
+      for (const [key, budget] of changes) {
+        if (budget === undefined) budgets.delete(key)
+        else budgets.set(key, budget)
+      }
+      const slotsOn = (device: string) => fleet.get(device)?.birth?.slots.length ?? 1
+      const slots = withFacts(basis.slots, ({ key, site }) => {
+        const device = key.split('/')[0]!
+        return slotFacts(budgets, device, site, slotsOn(device))
+      })
+      // From the same prices as the plan was found from: the same budgets give the same plan.
+      return { now: plan, slots, after: choosePlan(slots, limitsUnder(budgets), basis.warm) }
+    },
     close() {
       clearInterval(timer)
       if (requested !== undefined) clearImmediate(requested)

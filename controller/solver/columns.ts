@@ -32,12 +32,15 @@ export interface FleetLimits {
   readonly carbonUgPerH: number
 }
 
-/** Prices of everything that is shared; all >= 0. */
-export interface Prices {
+export interface FleetWidePrices {
   /** Micro-utility per mW of the fleet. */
   readonly mu: number
   /** Micro-utility per micro-g/h of the fleet. */
   readonly nu: number
+}
+
+/** Prices of everything that is shared; all >= 0. */
+export interface Prices extends FleetWidePrices {
   /** Micro-utility per bit/s of each site's own limit. */
   readonly lambda: Float64Array
   /** Micro-utility per bit/s of each gateway, paid on top of the site's. */

@@ -23,59 +23,84 @@ export interface PriceScales {
 }
 
 export interface PriceSearch {
-  /** Where to look first; 0 if nothing is known. */
-  readonly start: number
-  /** Asked only where the minimum lies above all that is known. */
+  /** Where to look first; absent: nothing is known. */
+  readonly start: number | undefined
+  /** Asked only where the minimum lies above all that is known, or nothing is. */
   readonly scales: () => PriceScales
   /** Relative distance of the tangents' lower bound from the value at which the price is taken as found. */
   readonly tolerance: number
 }
 
 const MAX_STEPS = 200
-/** First step away from a price that was right a moment ago, and how it grows. */
+/** First step away from a price that was right a moment ago, and from a guess. */
 const WARM_STEP = 1.01
-const GROWTH = 3
+const COLD_STEP = 1.5
+/** Until there is a price on either side, the next lies at most so many times above or below the last. */
+const LONGEST_STEP = 4
+/** So many steps down from a price that keeps the limit, zero itself is asked. */
+const STEPS_TO_ZERO = 5
+/** How far beyond the expected minimum the next price lies: there the other side comes near too. */
+const OVERSHOOT = 0.25
+
+/** Where two tangents say that the slope is zero, and a little further; undefined if their slopes do not differ. */
+function extrapolate(before: Tangent, last: Tangent): number | undefined {
+  const bend = (last.slope - before.slope) / (last.price - before.price)
+  return bend > 0 && Number.isFinite(bend) ? last.price - ((1 + OVERSHOOT) * last.slope) / bend : undefined
+}
 
 /**
- * Minimise between two prices on both sides of the minimum. Where the slopes' line crosses zero is a good next price while
- * there are many pieces between the two; where the tangents cross is the minimum itself once there is only one kink
- * (Kelley's cutting planes), and that crossing bounds the minimum from below.
+ * Minimise between two prices on both sides of the minimum. The slope's change between the last two prices says about how
+ * far away it is; a little beyond, so that both sides close in. Where that narrows little, the tangents' crossing is next: it
+ * is the minimum itself once there is only one kink between them (Kelley's cutting planes), and it bounds the minimum
+ * from below.
+ *
+ * @param evaluate Is told of two places around the price, as soon as there are.
  */
-export function findPrice<T extends Tangent>(evaluate: (price: number) => T, search: PriceSearch): Found<T> {
-  const { start, scales, tolerance } = search
+export function findPrice<T extends Tangent>(
+  evaluate: (price: number, between?: readonly [T, T]) => T,
+  search: PriceSearch,
+): Found<T> {
+  const { scales, tolerance } = search
   let over: T | undefined
   let within: T | undefined
+  let before: T | undefined
+  let last: T | undefined
   let least = Number.POSITIVE_INFINITY
-  const look = (price: number): T => {
-    const seen = evaluate(price)
+  const look = (price: number): void => {
+    const seen = evaluate(price, over && within && [over, within])
     least = Math.min(least, seen.value)
     if (seen.slope < 0) over = seen
     else within = seen
-    return seen
+    ;[before, last] = [last, seen]
   }
+  const expected = (): number | undefined => before && last && extrapolate(before, last)
 
-  look(start)
-  for (let factor = WARM_STEP; over === undefined; factor = 1 + GROWTH * (factor - 1)) {
-    const price = within!.price / factor
-    if (within!.price === 0) return { within, over, least }
-    // Five steps down from a price that keeps the limit, zero itself is asked.
-    look(factor > 3 ? 0 : price)
+  look(search.start ?? scales().scale)
+  const shortest = search.start === undefined ? COLD_STEP : WARM_STEP
+  for (let step = 0; over === undefined; step++) {
+    const { price } = within!
+    if (price === 0) return { within, over, least }
+    const next = Math.max(price / LONGEST_STEP, Math.min(price / shortest, expected() ?? price))
+    look(step === STEPS_TO_ZERO ? 0 : next)
   }
-  for (let factor = start > 0 ? WARM_STEP : 2; within === undefined; factor = 1 + GROWTH * (factor - 1)) {
+  while (within === undefined) {
     const { scale, largest } = scales()
-    if (over!.price >= largest) return { within, over, least }
-    look(Math.min(largest, over!.price === 0 ? scale : over!.price * factor))
+    const { price } = over!
+    if (price >= largest) return { within, over, least }
+    const next = Math.min(LONGEST_STEP * price, Math.max(shortest * price, expected() ?? price))
+    look(price === 0 ? scale : Math.min(largest, next))
   }
-  let share = 1
+  let share = 0
   for (let step = 0; step < MAX_STEPS; step++) {
     const [a, b]: [T, T] = [over!, within]
     const crossing = (b.value - b.slope * b.price - a.value + a.slope * a.price) / (a.slope - b.slope)
     const bound = a.value + a.slope * (crossing - a.price)
     if (least - bound <= tolerance * Math.max(1, Math.abs(least))) break
+    const isInside = (price: number | undefined): price is number =>
+      price !== undefined && price > a.price && price < b.price
     const root = a.price + ((b.price - a.price) * a.slope) / (a.slope - b.slope)
-    // A root that hardly narrowed the interval is followed by the tangents' crossing.
-    const price = share > 0.5 ? crossing : root
-    if (!(price > a.price && price < b.price)) break
+    const price = share > 0.5 ? crossing : [expected(), root, crossing].find(isInside)
+    if (!isInside(price)) break
     look(price)
     share = (within.price - over!.price) / (b.price - a.price)
   }

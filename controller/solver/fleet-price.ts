@@ -1,3 +1,4 @@
+import type { FleetWidePrices } from './columns.ts'
 import { findPrice, type PriceScales, type PriceSearch, type Tangent } from './find-price.ts'
 import type { Relaxer, Sweep } from './relax.ts'
 import type { Tables } from './tables.ts'
@@ -49,11 +50,7 @@ function measureScales(tables: Tables): PriceScales {
  *
  * @param warm Prices of a similar fleet.
  */
-export function findFleetPrices(
-  tables: Tables,
-  relaxer: Relaxer,
-  warm: { readonly mu: number; readonly nu: number } = { mu: 0, nu: 0 },
-): FleetPrices {
+export function findFleetPrices(tables: Tables, relaxer: Relaxer, warm?: FleetWidePrices): FleetPrices {
   const { powerMw, carbonUgPerH } = tables.limits
   let measured: PriceScales | undefined
   const scales = (): PriceScales => {
@@ -61,10 +58,10 @@ export function findFleetPrices(
     return measured
   }
   const largest = (): number => scales().largest
-  let muStart = warm.mu
+  let muStart = warm?.mu
   const inner = (nu: number) => {
-    const evaluate = (mu: number): DualPoint => {
-      const sweep = relaxer.sweep(mu, nu)
+    const evaluate = (mu: number, between?: readonly [DualPoint, DualPoint]): DualPoint => {
+      const sweep = relaxer.sweep(mu, nu, between && [between[0].sweep, between[1].sweep])
       const value = sweep.value + cost(mu, powerMw) + cost(nu, carbonUgPerH)
       return { price: mu, value, slope: powerMw - sweep.powerMw, sweep, over: undefined }
     }
@@ -98,7 +95,7 @@ export function findFleetPrices(
   }
   const grams = Math.max(1, tables.carbon.reduce((sum, c) => sum + c, 0) / tables.carbon.length)
   const search: PriceSearch = {
-    start: warm.nu,
+    start: warm?.nu,
     scales: () => ({ scale: scales().scale / grams, largest: largest() }),
     tolerance: CARBON_TOLERANCE,
   }

@@ -30,29 +30,38 @@ export function writeFrontier(
 ): number {
   const { rateBps, powerMw, utility } = options
   const { rate, power, utility: worth, option } = frontier
-  // Sorted by insertion: a slot has tens of options, and they are often in order of rate already.
-  for (let i = from; i < to; i++) {
-    const [r, u, p] = [rateBps[i]!, utility[i]!, powerMw[i]!]
-    let k = at + i - from
+  const count = to - from
+  // Sorted by insertion: a slot has tens of options. Rates move along, so that most comparisons read one column.
+  for (let i = 0; i < count; i++) {
+    const r = rateBps[from + i]!
+    let k = at + i
     for (; k > at; k--) {
-      const j = from + option[k - 1]!
-      const less = rateBps[j]! - r || u - utility[j]! || powerMw[j]! - p
-      if (less <= 0) break
+      const before = rate[k - 1]!
+      if (before < r) break
+      if (before === r && !isBefore(options, from + i, from + option[k - 1]!)) break
+      rate[k] = before
       option[k] = option[k - 1]!
     }
-    option[k] = i - from
+    rate[k] = r
+    option[k] = i
   }
   let end = at
-  for (let i = at; i < at + to - from; i++) {
+  for (let i = at; i < at + count; i++) {
     const j = from + option[i]!
-    const [u, p] = [utility[j]!, powerMw[j]!]
-    let isBeaten = false
-    for (let k = end - 1; k >= at && !isBeaten; k--) isBeaten = power[k]! <= p && worth[k]! >= u
-    if (isBeaten) continue
-    rate[end] = rateBps[j]!
+    const u = utility[j]!
+    const p = powerMw[j]!
+    let k = end - 1
+    while (k >= at && !(power[k]! <= p && worth[k]! >= u)) k--
+    if (k >= at) continue
+    rate[end] = rate[i]!
     worth[end] = u
     power[end] = p
     option[end++] = option[i]!
   }
   return end - at
+}
+
+/** Of two options of the same rate. */
+function isBefore({ utility, powerMw }: OptionColumns, a: number, b: number): boolean {
+  return utility[a]! > utility[b]! || (utility[a] === utility[b] && powerMw[a]! < powerMw[b]!)
 }

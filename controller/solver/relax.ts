@@ -1,8 +1,16 @@
 import { cutSteepest } from './steepest.ts'
 import type { Tables } from './tables.ts'
 
-/** Only steps within this factor of a site's last price are looked at one by one; prices move little between sweeps. */
-const WINDOW = 1.4
+/**
+ * Only steps within this factor of a site's last price are looked at one by one: it moves little between sweeps, and less
+ * where the fleet's prices do. The narrowest still holds a few steps of a site of fifty slots.
+ */
+const WIDEST_WINDOW = 1.4
+const NARROWEST_WINDOW = 1.05
+/** A site's price moves by at most about so many times the share by which the fleet's does. */
+const WINDOW_GROWTH = 4
+/** Relative difference of two sums of the same numbers. */
+const ROUNDING = 1e-11
 
 /** What the linear relaxation takes at one pair of fleet prices, fractions included. */
 export interface Sweep {
@@ -12,7 +20,8 @@ export interface Sweep {
   readonly value: number
   readonly powerMw: number
   readonly carbonUgPerH: number
-  /** mW and micro-g/h of each site, in sweeping order. */
+  /** The same of each site, in sweeping order. */
+  readonly siteValue: Float64Array
   readonly sitePower: Float64Array
   readonly siteCarbon: Float64Array
 }
@@ -46,7 +55,9 @@ export class Relaxer {
   readonly #slope: Float64Array
   readonly #order: Int32Array
   #steps = 0
-  #hasDropped = false
+  /** Fleet prices at which each cell was asked last. */
+  readonly #cellMu: Float64Array
+  readonly #cellNu: Float64Array
 
   constructor(tables: Tables) {
     this.#tables = tables
@@ -73,18 +84,63 @@ export class Relaxer {
     this.#stepPower = new Float64Array(most)
     this.#slope = new Float64Array(most)
     this.#order = new Int32Array(most)
+    this.#cellMu = new Float64Array(cellRate.length)
+    this.#cellNu = new Float64Array(cellRate.length)
   }
 
-  sweep(mu: number, nu: number): Sweep {
+  /**
+   * Relax every cell.
+   *
+   * @param between Answers at two power prices around `mu`, at the same `nu`. A cell that uses the same power at both is
+   *   linear in between and is not asked again; `taken` and `lambda` then keep what they said last.
+   */
+  sweep(mu: number, nu: number, between?: readonly [Sweep, Sweep]): Sweep {
     const { cellRate } = this.#tables
-    for (let c = 0; c < cellRate.length; c++) this.relaxCell(c, mu, nu)
+    for (let c = 0; c < cellRate.length; c++)
+      if (between === undefined || !this.#interpolate(c, mu, ...between)) this.relaxCell(c, mu, nu)
     let [value, powerMw, carbonUgPerH] = [0, 0, 0]
     for (let s = 0; s < this.#value.length; s++) {
       value += this.#value[s]!
       powerMw += this.#power[s]!
       carbonUgPerH += this.#carbon[s]!
     }
-    return { mu, nu, value, powerMw, carbonUgPerH, sitePower: this.#power.slice(), siteCarbon: this.#carbon.slice() }
+    return {
+      mu,
+      nu,
+      value,
+      powerMw,
+      carbonUgPerH,
+      siteValue: this.#value.slice(),
+      sitePower: this.#power.slice(),
+      siteCarbon: this.#carbon.slice(),
+    }
+  }
+
+  /** A convex function with the same slope at two prices is a line between them. @returns False where the slopes differ. */
+  #interpolate(cell: number, mu: number, a: Sweep, b: Sweep): boolean {
+    const { cellStart } = this.#tables
+    const [first, last] = [cellStart[cell]!, cellStart[cell + 1]!]
+    let [powerA, powerB] = [0, 0]
+    for (let s = first; s < last; s++) {
+      powerA += a.sitePower[s]!
+      powerB += b.sitePower[s]!
+    }
+    if (Math.abs(powerA - powerB) > ROUNDING * powerA) return false
+    const share = (mu - a.mu) / (b.mu - a.mu)
+    for (let s = first; s < last; s++) {
+      // Between the two answers, not along a slope: a bound may be rounded up, never down.
+      this.#value[s] = a.siteValue[s]! + share * (b.siteValue[s]! - a.siteValue[s]!)
+      this.#power[s] = a.sitePower[s]!
+      this.#carbon[s] = a.siteCarbon[s]!
+    }
+    return true
+  }
+
+  #windowOf(cell: number, mu: number, nu: number): number {
+    const before = this.#cellMu[cell]!
+    if (nu !== this.#cellNu[cell] || !(before > 0 && mu > 0)) return WIDEST_WINDOW
+    const moved = Math.max(mu / before, before / mu) - 1
+    return Math.min(WIDEST_WINDOW, Math.max(NARROWEST_WINDOW, 1 + WINDOW_GROWTH * moved))
   }
 
   relaxCell(cell: number, mu: number, nu: number): void {
@@ -95,9 +151,13 @@ export class Relaxer {
       this.#relaxGateway(cell, mu, nu)
       return
     }
+    const window = this.#windowOf(cell, mu, nu)
+    this.#cellMu[cell] = mu
+    this.#cellNu[cell] = nu
     for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) {
+      const lambda = this.lambda[s]!
       if (isStuck[s] === 1) this.#takeLeast(s, mu, nu)
-      else if (!this.#relaxSite(s, mu, nu, this.lambda[s]! / WINDOW, this.lambda[s]! * WINDOW))
+      else if (!(lambda > 0 && this.#relaxSite(s, mu, nu, lambda / window, lambda * window)))
         this.#relaxSite(s, mu, nu, 0, Number.POSITIVE_INFINITY)
     }
   }
@@ -111,13 +171,12 @@ export class Relaxer {
   #relaxSite(site: number, mu: number, nu: number, low: number, high: number): boolean {
     const order = this.#order
     this.#steps = 0
-    const room =
-      this.#tables.siteRate[site]! - this.#collect(site, mu, nu, low, high > low ? high : Number.POSITIVE_INFINITY)
+    const room = this.#tables.siteRate[site]! - this.#collect(site, mu, nu, low, high)
     if (room < 0) return false
     const steps = this.#steps
     for (let i = 0; i < steps; i++) order[i] = i
     const cut = cutSteepest(order, 0, steps, this.#slope, this.#rate, room)
-    if (cut.end === steps && this.#hasDropped) return false
+    if (cut.end === steps && low > 0) return false
     for (let i = 0; i < cut.end; i++) this.#take(site, order[i]!)
     if (cut.end < steps && this.#shrink(order[cut.end]!, cut.room)) this.#take(site, order[cut.end]!)
     this.lambda[site] = cut.end < steps ? this.#slope[order[cut.end]!]! : 0
@@ -204,8 +263,8 @@ export class Relaxer {
   }
 
   /**
-   * Start every slot of a site at its least rate, go up its hull by the steps steeper than `high`, and list those down
-   * to `low`.
+   * Start every slot of a site at what it takes at the price `high` of rate (the least, where that is infinite), and list
+   * the steps along its hull from there to what it takes at the price `low`.
    *
    * @returns The rate so far.
    */
@@ -215,62 +274,66 @@ export class Relaxer {
     const hullPoint = this.#hullPoint
     const [places, points, rates] = [this.#place, this.#point, this.#rate]
     const [gains, powers, slopes] = [this.#gain, this.#stepPower, this.#slope]
+    const isWhole = high === Number.POSITIVE_INFINITY
     let [least, value, powerMw, carbonUgPerH] = [0, 0, 0, 0]
     let steps = this.#steps
-    this.#hasDropped = false
     for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) {
       const price = mu + nu * carbon[k]!
       const from = pointStart[k]!
       const to = from + pointCount[k]!
-      let top = -1
+      const leastRate = rate[from]!
+      let [start, startWorth, end, endWorth] = [from, Number.NEGATIVE_INFINITY, from, Number.NEGATIVE_INFINITY]
       for (let point = from; point < to; point++) {
         const v = utility[point]! - price * power[point]!
-        if (top >= 0) {
-          if (v <= hullValue[top]!) continue
-          const r = rate[point]!
-          if (r === rate[hullPoint[top]!]!) top--
-          while (top >= 1) {
-            const a = rate[hullPoint[top - 1]!]!
-            const b = rate[hullPoint[top]!]!
-            if ((v - hullValue[top]!) * (b - a) < (hullValue[top]! - hullValue[top - 1]!) * (r - b)) break
-            top--
-          }
-        }
-        hullValue[++top] = v
-        hullPoint[top] = point
-      }
-      let start = hullPoint[0]!
-      let startValue = hullValue[0]!
-      let last = start
-      let lastValue = startValue
-      for (let h = 1; h <= top; h++) {
-        const point = hullPoint[h]!
-        const more = rate[point]! - rate[last]!
-        const gain = hullValue[h]! - lastValue
-        const slope = gain / more
-        if (slope < low) {
-          this.#hasDropped = true
-          break
-        }
-        if (slope > high) {
+        const r = rate[point]!
+        const atHigh = isWhole ? (r === leastRate ? v : Number.NEGATIVE_INFINITY) : v - high * r
+        const atLow = v - low * r
+        if (atHigh > startWorth) {
+          startWorth = atHigh
           start = point
-          startValue = hullValue[h]!
-        } else {
-          places[steps] = k
-          points[steps] = point
-          rates[steps] = more
-          gains[steps] = gain
-          powers[steps] = power[point]! - power[last]!
-          slopes[steps++] = slope
         }
-        last = point
-        lastValue = hullValue[h]!
+        if (atLow > endWorth) {
+          endWorth = atLow
+          end = point
+        }
       }
+      const startValue = utility[start]! - price * power[start]!
       this.taken[k] = start
       least += rate[start]!
       value += startValue
       powerMw += power[start]!
       carbonUgPerH += power[start]! * carbon[k]!
+      if (end <= start) continue
+      let top = 0
+      hullValue[0] = startValue
+      hullPoint[0] = start
+      for (let point = start + 1; point <= end; point++) {
+        const v = utility[point]! - price * power[point]!
+        if (v <= hullValue[top]!) continue
+        const r = rate[point]!
+        if (r === rate[hullPoint[top]!]!) top--
+        while (top >= 1) {
+          const a = rate[hullPoint[top - 1]!]!
+          const b = rate[hullPoint[top]!]!
+          if ((v - hullValue[top]!) * (b - a) < (hullValue[top]! - hullValue[top - 1]!) * (r - b)) break
+          top--
+        }
+        hullValue[++top] = v
+        hullPoint[top] = point
+      }
+      let last = start
+      for (let h = 1; h <= top; h++) {
+        const point = hullPoint[h]!
+        const more = rate[point]! - rate[last]!
+        const gain = hullValue[h]! - hullValue[h - 1]!
+        places[steps] = k
+        points[steps] = point
+        rates[steps] = more
+        gains[steps] = gain
+        powers[steps] = power[point]! - power[last]!
+        slopes[steps++] = gain / more
+        last = point
+      }
     }
     this.#steps = steps
     this.#value[site] = value

@@ -1,10 +1,10 @@
-import type { FleetColumns, Prices } from './columns.ts'
+import type { FleetColumns, FleetLimits, FleetWidePrices, Prices } from './columns.ts'
 import { type FleetPrices, findFleetPrices } from './fleet-price.ts'
 import { Ledger } from './ledger.ts'
 import { Relaxer } from './relax.ts'
 import { repair } from './repair.ts'
 import { SiteSolver } from './site-core.ts'
-import { makeTables, type Tables } from './tables.ts'
+import { makeTables, moveLimits, type Tables } from './tables.ts'
 
 /** A fleet that was solved, in sweeping order; what a change of one slot starts from. */
 export interface Solved {
@@ -89,9 +89,23 @@ function raise(price: number, factor: number, limit: number, largest: () => numb
 }
 
 /** Solve prepared tables. @param warm Fleet prices of a similar fleet. */
-export function solveTables(tables: Tables, warm?: { readonly mu: number; readonly nu: number }): Solved {
-  const relaxer = new Relaxer(tables)
-  const siteSolver = new SiteSolver(tables)
+export function solveTables(tables: Tables, warm?: FleetWidePrices): Solved {
+  return solveWith({ tables, relaxer: new Relaxer(tables), siteSolver: new SiteSolver(tables) }, warm)
+}
+
+/**
+ * Solve a fleet again under other limits, from the prices of before.
+ *
+ * @param solved Its tables are changed; it is not to be used any more.
+ */
+export function solveAgain(solved: Solved, limits: FleetLimits): Solved {
+  moveLimits(solved.tables, limits)
+  return solveWith(solved, solved.prices)
+}
+
+type Solvers = Pick<Solved, 'tables' | 'relaxer' | 'siteSolver'>
+
+function solveWith({ tables, relaxer, siteSolver }: Solvers, warm: FleetWidePrices | undefined): Solved {
   const found = findFleetPrices(tables, relaxer, warm)
   let integerBound = found.bound
   for (let attempt = 0; ; attempt++) {
@@ -175,6 +189,6 @@ export function readSolution({ tables, prices, ledger, ...rest }: Solved): Fleet
  * @param warm Fleet prices of a similar fleet: saves about half of the time.
  * @see docs/planner.md
  */
-export function solveFleet(columns: FleetColumns, warm?: { readonly mu: number; readonly nu: number }): FleetSolution {
+export function solveFleet(columns: FleetColumns, warm?: FleetWidePrices): FleetSolution {
   return readSolution(solveTables(makeTables(columns), warm))
 }

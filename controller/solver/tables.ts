@@ -6,7 +6,8 @@ import { type OptionColumns, writeFrontier } from './frontier.ts'
  * a site alone. What is planned for one cell touches others only through the fleet's limits.
  */
 export interface Tables {
-  readonly limits: FleetLimits
+  /** Changed by `moveLimits()` alone, with `siteRate` and `cellRate`. */
+  limits: FleetLimits
   /** Slots in sweeping order, by position in the columns; and back. */
   readonly slotAt: Int32Array
   readonly placeOf: Int32Array
@@ -116,6 +117,17 @@ function leastRate({ siteStart, pointStart, rate }: Tables, site: number): numbe
   let sum = 0
   for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) sum += rate[pointStart[k]!]!
   return sum
+}
+
+/** Give a fleet of the same sites and gateways other limits. */
+export function moveLimits(tables: Tables, limits: FleetLimits): void {
+  const { siteAt, siteRate, gatewayAt, cellRate } = tables
+  tables.limits = limits
+  for (let s = 0; s < siteAt.length; s++) siteRate[s] = limits.siteRateBps[siteAt[s]!]!
+  for (let c = 0; c < cellRate.length; c++) {
+    if (gatewayAt[c]! >= 0) cellRate[c] = limits.gatewayRateBps[gatewayAt[c]!]!
+    markStuck(tables, c)
+  }
 }
 
 /** Find out which sites of a cell cannot keep their limit; must be asked again when their options change. */

@@ -1,12 +1,23 @@
 import { z } from 'zod'
 import type { Actor, AuditTable } from './audit.ts'
 import { type Database, inTransaction } from './database.ts'
+import { parseColumn } from './json-column.ts'
 
-/** `site:<id>` limits an uplink, `fleet` limits power. */
-export interface Budget {
-  readonly rateBps?: number | undefined
-  readonly powerW?: number | undefined
-}
+/**
+ * `site:<id>` limits an uplink and says where it leads and what feeds it, `gateway:<id>` limits the uplink that sites share,
+ * `fleet` power and carbon, `device:<id>` the power of one device.
+ */
+const budgetSchema = z.object({
+  rateBps: z.number().optional(),
+  powerW: z.number().optional(),
+  /** g/h. */
+  carbonGPerH: z.number().optional(),
+  /** The gateway that a site's uplink goes through. */
+  gateway: z.string().optional(),
+  /** Of the grid that feeds a site, g/kWh. */
+  carbonGPerKwh: z.number().optional(),
+})
+export type Budget = Readonly<z.infer<typeof budgetSchema>>
 
 export interface BudgetChange {
   readonly atMs: number
@@ -15,42 +26,25 @@ export interface BudgetChange {
   readonly after: Budget | undefined
 }
 
-const budgetSchema = z.object({ rateBps: z.number().optional(), powerW: z.number().optional() })
-const rowSchema = z.object({ key: z.string(), rate_bps: z.int().nullable(), power_mw: z.int().nullable() })
+const rowSchema = z.object({ key: z.string(), body: z.string() })
 
 export type BudgetTable = ReturnType<typeof budgetTable>
 
 export function budgetTable(db: Database, audit: AuditTable) {
   const get = db.prepare('SELECT * FROM budgets WHERE key = ?')
   const all = db.prepare('SELECT * FROM budgets ORDER BY key')
-  const put = db.prepare(
-    `INSERT INTO budgets VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE
-     SET rate_bps = excluded.rate_bps, power_mw = excluded.power_mw`,
-  )
+  const put = db.prepare('INSERT INTO budgets VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET body = excluded.body')
   const drop = db.prepare('DELETE FROM budgets WHERE key = ?')
 
-  const toBudget = (row: unknown): Budget | undefined => {
-    if (row === undefined) return undefined
-    const { rate_bps, power_mw } = rowSchema.parse(row)
-    return {
-      ...(rate_bps === null ? {} : { rateBps: rate_bps }),
-      ...(power_mw === null ? {} : { powerW: power_mw / 1000 }),
-    }
-  }
+  const toBudget = (row: unknown): Budget | undefined =>
+    row === undefined ? undefined : parseColumn(rowSchema.parse(row).body, budgetSchema, 'budgets.body')
 
   return {
     /** Set or, with undefined, remove; the change is noted in the same transaction. */
     change: inTransaction(db, (key: string, budget: Budget | undefined, atMs: number, by?: Actor): void => {
       const before = toBudget(get.get(key))
       if (budget === undefined) drop.run(key)
-      else {
-        const { rateBps, powerW } = budget
-        put.run(
-          key,
-          rateBps === undefined ? null : Math.floor(rateBps),
-          powerW === undefined ? null : Math.floor(powerW * 1000),
-        )
-      }
+      else put.run(key, JSON.stringify(budget))
       if (before === undefined && budget === undefined) return
       const action = budget === undefined ? 'remove' : 'set'
       audit.add({ atMs, by, kind: 'budget', action, subject: key, before, after: budget })

@@ -207,4 +207,17 @@ export const migrations: readonly string[] = [
   `
   DELETE FROM estimates;
   `,
+  // Budgets say more than a rate or a power: what each may say is the code's to know.
+  `
+  CREATE TABLE new_budgets (
+    key TEXT PRIMARY KEY,
+    body TEXT NOT NULL
+  ) STRICT;
+  INSERT INTO new_budgets SELECT key, CASE
+    WHEN rate_bps IS NOT NULL THEN json_object('rateBps', rate_bps)
+    ELSE json_object('powerW', power_mw / 1000.0)
+  END FROM budgets;
+  DROP TABLE budgets;
+  ALTER TABLE new_budgets RENAME TO budgets;
+  `,
 ]

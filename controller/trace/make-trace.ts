@@ -3,7 +3,7 @@ import type { Families } from '../families.ts'
 import type { DeviceRecord, Fleet } from '../ingest/fleet.ts'
 import { windowBetween } from '../ingest/window.ts'
 import { listConfigurations, type SlotBirth } from '../plan/catalogue.ts'
-import { predictNominal } from '../plan/predict.ts'
+import { toNominal } from '../plan/predict.ts'
 import type { Budget, BudgetChange } from '../store/budgets.ts'
 import type { Store } from '../store/open-store.ts'
 import type { Sample } from '../store/telemetry.ts'
@@ -23,11 +23,11 @@ function listSlots(fleet: Fleet, families: Families): Traced[] {
       const manifest = families.get(birth.family)?.manifest
       // Only codecs have cards of rate and quality.
       if (manifest?.task !== 'image-codec') return []
-      const options = [...listConfigurations(birth, manifest)].map(([id, c]) => ({
+      const options = listConfigurations(birth, manifest).map(({ id, configuration: c, cost }) => ({
         id,
         graph: `${c.variant}/${c.width}x${c.height}`,
         frameRate: c.frameRate,
-        ...predictNominal(c, birth, manifest),
+        ...toNominal(cost, birth),
       }))
       const { site, deviceClass } = device.birth!
       const key = `${device.id}/${birth.slot}`

@@ -31,7 +31,8 @@ export function checkSymbols(name: string, found: Int16Array, expected: Int16Arr
  * @throws {ModelError} If a value is NaN or infinite.
  */
 export function checkFinite(latent: Float32Array, name: string): void {
-  const at = latent.findIndex((value) => !Number.isFinite(value))
-  if (at !== -1)
-    throw new ModelError(`Cannot use "${name}": latent value ${at} is ${latent[at]}, expected a finite one`)
+  // A loop, because this is asked of every frame.
+  for (let at = 0; at < latent.length; at++)
+    if (!Number.isFinite(latent[at]))
+      throw new ModelError(`Cannot use "${name}": latent value ${at} is ${latent[at]}, expected a finite one`)
 }

@@ -2,8 +2,8 @@ import { IntegrityError, ModelError } from '../errors.ts'
 import type { GraphEntry } from '../manifest/codec-manifest.ts'
 import { openCodecFamily } from '../manifest/narrow-family.ts'
 import type { CodecFamily } from '../manifest/open-family.ts'
-import { openSession } from '../runtime/open-session.ts'
-import type { Backend, Session } from '../runtime/session.ts'
+import type { Backend, TensorData } from '../runtime/session.ts'
+import { AdaptedGraph } from './adapted-graph.ts'
 import { readModes, writeModes } from './block-modes.ts'
 import { type FrameKind, readCrc, readStream, type StreamHeader, writeStream } from './container.ts'
 import { ContextModel, type Prediction } from './context-model.ts'
@@ -11,7 +11,6 @@ import { checkFinite, checkSymbols, symbolsOfBlob } from './golden-symbols.ts'
 import { planInterFrame, toPrediction } from './inter.ts'
 import type { EncodeOptions, FrameReference, Picture, PictureCodec } from './picture-codec.ts'
 import { RansDecoder, RansEncoder } from './rans.ts'
-import { Weights } from './weights.ts'
 
 /** Position in the manifest of the one adapter set that alpha scales. */
 const ADAPTER_INDEX = 0
@@ -19,11 +18,6 @@ const ADAPTER_INDEX = 0
 export interface CodecOptions {
   readonly threads: number
   readonly backend?: Backend | undefined
-}
-
-interface OpenGraph {
-  readonly session: Session
-  readonly weights: Weights
 }
 
 /** Round half away from zero; symbols outside int16 are held at its ends. */
@@ -79,23 +73,13 @@ export async function openCodec(family: CodecFamily, options: CodecOptions): Pro
     throw new IntegrityError(
       `Cannot open family "${manifest.family}": tables have ${context.channels} channels, expected ${manifest.latent.channels}`,
     )
-  const graphs = new Map<string, Promise<OpenGraph>>()
-  const openGraph = (name: string, entry: GraphEntry): Promise<OpenGraph> => {
-    const opening = graphs.get(name) ?? openOne(name, entry)
+  const graphs = new Map<string, Promise<AdaptedGraph>>()
+  const openGraph = (name: string, entry: GraphEntry): Promise<AdaptedGraph> => {
+    const { backend = 'wasm', threads } = options
+    const opening =
+      graphs.get(name) ?? AdaptedGraph.open(family, entry, { backend, threads, name: `${manifest.family}/${name}` })
     graphs.set(name, opening)
     return opening
-  }
-  const openOne = async (name: string, entry: GraphEntry): Promise<OpenGraph> => {
-    const [bytes, weights] = await Promise.all([family.readBlob(entry), Weights.load(family, entry)])
-    const session = await openSession(bytes, {
-      backend: options.backend ?? 'wasm',
-      input: entry.input,
-      output: entry.output,
-      weightInputs: Object.keys(entry.weights),
-      threads: options.threads,
-      name: `${manifest.family}/${name}`,
-    })
-    return { session, weights }
   }
   const checked = new Set<string>()
   const nameOf = (variant: string): string => `encoder.${variant}`
@@ -112,7 +96,7 @@ export async function openCodec(family: CodecFamily, options: CodecOptions): Pro
     graphs.delete(name)
     checked.delete(name)
     await opening?.then(
-      ({ session }) => session.close(),
+      (graph) => graph.close(),
       () => undefined,
     )
   }
@@ -174,13 +158,17 @@ export async function openCodec(family: CodecFamily, options: CodecOptions): Pro
     return { header, symbols, bitsByChannel }
   }
 
+  const toTensor = (picture: Picture): TensorData => {
+    const { width, height, rgb } = padPicture(picture, stride)
+    return { type: 'uint8', data: rgb, dims: [1, height, width, 3] }
+  }
+
   /** An encoder with its weights merged: that is no part of the network's time. */
   const encoderAt = async (variant: string, alpha255: number) => {
-    const { session, weights } = await openGraph(nameOf(variant), entryOf(variant).encoder)
-    const feeds = weights.at(alpha255)
+    const graph = await openGraph(nameOf(variant), entryOf(variant).encoder)
+    graph.adapt(alpha255)
     return async (picture: Picture): Promise<Float32Array> => {
-      const { width, height, rgb } = padPicture(picture, stride)
-      const { data } = await session.run({ type: 'uint8', data: rgb, dims: [1, height, width, 3] }, feeds)
+      const { data } = await graph.run(toTensor(picture), alpha255)
       const latent = data as Float32Array
       checkFinite(latent, `${manifest.family}/${variant}`)
       return latent
@@ -251,9 +239,9 @@ export async function openCodec(family: CodecFamily, options: CodecOptions): Pro
         throw new ModelError(`Cannot decode with the ${decoder} decoder: "${manifest.family}" has none`)
       const { width, height, alpha255, crc } = header
       const [h, w] = [Math.ceil(height / stride), Math.ceil(width / stride)]
-      const { session, weights } = await openGraph(`decoder.${decoder}`, entry)
+      const graph = await openGraph(`decoder.${decoder}`, entry)
       const data = new Float32Array(symbols)
-      const frame = await session.run({ type: 'float32', data, dims: [1, channels, h, w] }, weights.at(alpha255))
+      const frame = await graph.run({ type: 'float32', data, dims: [1, channels, h, w] }, alpha255)
       const whole = { width: w * stride, height: h * stride, rgb: frame.data as Uint8Array }
       return { ...cropPicture(whole, header), reference: { width, height, alpha255, symbols, crc } }
     },
@@ -264,8 +252,21 @@ export async function openCodec(family: CodecFamily, options: CodecOptions): Pro
       return { reference: { width, height, alpha255, symbols, crc }, bitsByChannel }
     },
 
+    async measureAdapter(picture, variant) {
+      const graph = await openGraph(nameOf(variant), entryOf(variant).encoder)
+      return graph.measure(toTensor(picture))
+    },
+
+    async settle(bakeAfterFrames) {
+      for (const [name, opening] of graphs) {
+        // One that did not open is told of where its frame is asked for.
+        const graph = name.startsWith('encoder.') ? await opening.catch(() => undefined) : undefined
+        await graph?.settle(bakeAfterFrames)
+      }
+    },
+
     async close() {
-      for (const opening of graphs.values()) await (await opening).session.close()
+      for (const opening of graphs.values()) await (await opening).close()
       graphs.clear()
     },
   }

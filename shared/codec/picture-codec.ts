@@ -1,4 +1,5 @@
 import type { CodecManifest } from '../manifest/codec-manifest.ts'
+import type { AdapterCosts } from '../runtime/adapter-costs.ts'
 import type { FrameKind } from './container.ts'
 
 /** Interleaved RGB bytes, [height, width, 3]. */
@@ -73,5 +74,9 @@ export interface PictureCodec {
   decode(stream: Uint8Array, options?: DecodeOptions): Promise<DecodedPicture>
   /** What `decode` finds before any network runs: enough for the next frame to follow. @throws As `decode`. */
   decodeSymbols(stream: Uint8Array, options?: DecodeOptions): DecodedSymbols
+  /** What a frame of this size costs with the adapter in each way, on this backend. @throws As `openVariants`. */
+  measureAdapter(picture: Picture, variant: string): Promise<AdapterCosts>
+  /** Between two frames: make constants of the weights of an encoder whose alpha has stayed for so many frames. */
+  settle(bakeAfterFrames: number): Promise<void>
   close(): Promise<void>
 }

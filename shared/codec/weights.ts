@@ -33,18 +33,22 @@ function toFloat32(data: Uint8Array, entry: TensorEntry, name: string): Float32A
   return values
 }
 
-/** (I + alpha * up @ down) @ W, with W a matrix of [rows, columns], up [rows, rank] and down [rank, rows]. */
-function addLowRank(base: WeightTensor, up: WeightTensor, down: WeightTensor, alpha: number): WeightTensor {
+/** up @ down @ W: what alpha 1 adds, with W a matrix of [rows, columns], up [rows, rank] and down [rank, rows]. */
+function lowRankDelta(base: WeightTensor, up: WeightTensor, down: WeightTensor): Float32Array {
   const [rows, rank] = up.shape as [number, number]
   const columns = base.values.length / rows
   const inner = new Float32Array(rank * columns)
   for (let r = 0; r < rank; r++) addScaledRows(inner, r, base.values, down.values.subarray(r * rows, (r + 1) * rows))
-  const merged = Float32Array.from(base.values)
-  for (let row = 0; row < rows; row++) {
-    const factors = up.values.slice(row * rank, (row + 1) * rank).map((value) => alpha * value)
-    addScaledRows(merged, row, inner, factors)
-  }
-  return { shape: base.shape, values: merged }
+  const delta = new Float32Array(base.values.length)
+  for (let row = 0; row < rows; row++)
+    addScaledRows(delta, row, inner, up.values.subarray(row * rank, (row + 1) * rank))
+  return delta
+}
+
+function addScaled({ shape, values }: WeightTensor, delta: Float32Array, alpha: number): WeightTensor {
+  const merged = new Float32Array(values.length)
+  for (let i = 0; i < merged.length; i++) merged[i] = values[i]! + alpha * delta[i]!
+  return { shape, values: merged }
 }
 
 /** to[row] += the sum of factors[i] * from[i], all rows of the same length. */
@@ -63,6 +67,8 @@ export class Weights {
   readonly #tensors: ReadonlyMap<string, WeightTensor>
   readonly #updates: Readonly<Record<string, TensorUpdate>>
   readonly #graph: GraphEntry
+  /** By tensor. Kept, so that an alpha that was never asked for costs one pass over the weights. */
+  readonly #deltas = new Map<string, Float32Array>()
   #merged: { alpha255: number; feeds: ReadonlyMap<string, WeightTensor> } | undefined
 
   private constructor(
@@ -113,12 +119,13 @@ export class Weights {
     if (update === undefined || alpha === 0) return base
     const part = (tensor: string): WeightTensor => this.#tensors.get(tensor)!
     switch (update.kind) {
-      case 'lowRank':
-        return addLowRank(base, part(update.up), part(update.down), alpha)
-      case 'linear': {
-        const delta = part(update.delta).values
-        return { shape: base.shape, values: base.values.map((value, i) => value + alpha * delta[i]!) }
+      case 'lowRank': {
+        const delta = this.#deltas.get(name) ?? lowRankDelta(base, part(update.up), part(update.down))
+        this.#deltas.set(name, delta)
+        return addScaled(base, delta, alpha)
       }
+      case 'linear':
+        return addScaled(base, part(update.delta).values, alpha)
       case 'logGain': {
         const delta = part(update.delta).values
         return { shape: base.shape, values: base.values.map((value, i) => value * Math.exp(alpha * delta[i]!)) }

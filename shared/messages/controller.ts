@@ -44,8 +44,12 @@ export const desiredSchema = z.object({
   slots: z.array(
     z.object({
       slot: slotIdSchema,
-      /** The version of the family to run; absent: what the slot has stays. The ladder is of this version. */
+      /** The version of the family to go to; absent: what the slot has stays. */
       family: familyOrderSchema.optional(),
+      /**
+       * For the version that the slot has (`reported`, else birth), also while it goes to another: that one runs the
+       * same ladder, where it can, until it gets its own.
+       */
       ladder: z.array(rungSchema).min(1).max(64),
       lease: z.object({
         /** Absent: no limit. */

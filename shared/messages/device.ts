@@ -52,9 +52,30 @@ export const birthSchema = z.object({
           height: z.int().positive(),
           frameRate: z.number().positive(),
         }),
-        /** Backends and thread counts that this device can run. */
-        backends: z.array(z.object({ backend: z.enum(['wasm', 'webgpu', 'native']), threads: z.int().min(1) })).min(1),
-        /** Multiply-accumulates a second measured at start-up, one thread, this device's best backend. */
+        /** What this device can run the family on, fastest first. */
+        backends: z
+          .array(
+            z.object({
+              backend: z.enum(['wasm', 'webgpu', 'native']),
+              threads: z.int().min(1),
+              /** Multiply-accumulates a second of the family's first variant, all threads together; absent: not measured. */
+              macsPerSecond: z.number().positive().optional(),
+            }),
+          )
+          .min(1)
+          .max(16),
+        /** Backends that are there and cannot be used, and why. */
+        backendsRefused: z
+          .array(
+            z.object({
+              backend: z.enum(['wasm', 'webgpu', 'native']),
+              threads: z.int().min(1),
+              reason: z.string().max(300),
+            }),
+          )
+          .max(16)
+          .optional(),
+        /** Multiply-accumulates a second of one thread in WebAssembly: how fast this device is at all that is no network. */
         macsPerSecond: z.number().positive(),
         /** Relative importance in the plan. */
         weight: z.number().min(0).max(1000),

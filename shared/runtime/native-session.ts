@@ -1,22 +1,6 @@
-import { ConfigError, describeError } from '../errors.ts'
+import { importNative } from './import-native.ts'
 import { openOrtSession } from './ort-session.ts'
 import type { GraphOptions, Session } from './session.ts'
-
-const PACKAGE = 'onnxruntime-node'
-
-/** An optional peer: its binaries exist for some machines only and take 288 MB of disk. */
-async function importRuntime(): Promise<typeof import('onnxruntime-node')> {
-  try {
-    // By a name that bundlers do not follow: they would pack the binaries of every platform, or fail.
-    const runtime = await import(PACKAGE)
-    return runtime.default ?? runtime
-  } catch (cause) {
-    throw new ConfigError(
-      `Cannot open backend "native": ${describeError(cause).split('\n')[0]}; it needs the package "${PACKAGE}": npm install ${PACKAGE}@1.30.0 --onnxruntime-node-install=skip`,
-      { cause },
-    )
-  }
-}
 
 /**
  * Open a graph on onnxruntime-node: the processor's own instructions, several times as fast as WASM on x64.
@@ -25,8 +9,7 @@ async function importRuntime(): Promise<typeof import('onnxruntime-node')> {
  * @throws {ModelError} If the runtime refuses the graph, or the graph's inputs are not those of the manifest.
  */
 export async function openNativeSession(graph: Uint8Array, options: GraphOptions): Promise<Session> {
-  const runtime = await importRuntime()
-  return openOrtSession(runtime, graph, options, {
+  return openOrtSession(await importNative('native'), graph, options, {
     executionProviders: ['cpu'],
     intraOpNumThreads: options.threads,
     interOpNumThreads: 1,

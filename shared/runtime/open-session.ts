@@ -1,10 +1,15 @@
 import type { Backend, GraphOptions, Session } from './session.ts'
 
-/** Loaded when it is first opened: a browser has no native backend, Node has no WebGPU, and each is large. */
+const isNode = (): boolean => typeof process !== 'undefined' && process.versions?.node !== undefined
+
+/** Loaded when it is first opened: a browser has no native backend, Node no WebGPU of its own, and each is large. */
 const backends: Record<Backend, (graph: Uint8Array, options: GraphOptions) => Promise<Session>> = {
   wasm: async (graph, options) => (await import('./wasm-session.ts')).openWasmSession(graph, options),
   native: async (graph, options) => (await import('./native-session.ts')).openNativeSession(graph, options),
-  webgpu: async (graph, options) => (await import('./webgpu-session.ts')).openWebGpuSession(graph, options),
+  webgpu: async (graph, options) =>
+    isNode()
+      ? (await import('./dawn-session.ts')).openDawnSession(graph, options)
+      : (await import('./webgpu-session.ts')).openWebGpuSession(graph, options),
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { WeightTensor } from '../codec/weights.ts'
 
-/** Where graphs run: onnxruntime-web's WASM, onnxruntime-node, or onnxruntime-web on a browser's GPU. */
+/** Where graphs run: onnxruntime-web's WASM, onnxruntime-node, or a GPU (onnxruntime-web in a browser, onnxruntime-node elsewhere). */
 export type Backend = 'wasm' | 'native' | 'webgpu'
 
 /** Numbers in C order that belong to no runtime. */

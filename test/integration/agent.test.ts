@@ -90,6 +90,8 @@ function configFor(dataDir: string): AgentConfig {
         mqttUrl: `mqtt://127.0.0.1:${ear.mqttPort}`,
         controllerUrl: `http://127.0.0.1:${ear.uplinkPort}`,
         familyDir: FAMILY,
+        // No need to try others.
+        backends: ['wasm'],
         slots: [{ slot: SLOT, source: { kind: 'images', path: home, frameRate: 10 } }],
         qualityEveryFrames: 5,
       },

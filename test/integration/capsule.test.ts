@@ -55,6 +55,8 @@ test('a device follows the capsule that its controller signed once that is gone,
         mqttUrl: `mqtt://127.0.0.1:${controller.mqttPort}`,
         controllerUrl: controller.url,
         familyDir: join(MODELS, 'kodo'),
+        // No need to try others.
+        backends: ['wasm'],
         slots: [
           {
             slot: 'cam0',

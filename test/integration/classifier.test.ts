@@ -95,6 +95,7 @@ async function startAgent(mqttPort: number, sink: object, familyDir = join(famil
         mqttUrl: `mqtt://127.0.0.1:${mqttPort}`,
         slots: [{ slot: SLOT, familyDir, source: { kind: 'images', path: CLIP, frameRate: 20 }, sink }],
         qualityEveryFrames: 3,
+        backends: ['wasm'],
       },
     },
   })

@@ -149,6 +149,19 @@ describe('the controller', () => {
     expect(why.json.now[0].why.price).toMatch(/^1 kbit\/s more on site:local is worth/)
     expect(why.json.history[0].gen).toBeGreaterThanOrEqual(squeezed.gen)
 
+    const ask = (budgets: unknown) => call(url, 'plan/what-if', { method: 'POST', body: JSON.stringify({ budgets }) })
+    const released = (await ask([{ key: 'site:local' }])).json
+    expect(released.changes).toMatchObject([
+      { device: DEVICE, site: 'local', now: { configurationId: why.json.now[0].why.chosen } },
+    ])
+    expect(released.after.psnrDb).toBeGreaterThan(released.now.psnrDb)
+    expect(released.rows).toMatchObject([{ key: 'site:local', now: { limit: budget, isKept: true } }])
+    expect(released.rows[0].after).toBeUndefined()
+    expect((await ask([])).json.slots).toEqual({ total: 1, changed: 0 })
+    expect((await ask([{ key: 'site:local', powerW: 1 }])).status).toBe(400)
+    // Nothing of that was committed.
+    expect((await call(url, 'budgets')).json.budgets).toEqual([{ key: 'site:local', rateBps: budget }])
+
     await device.run(chosen!.configuration, 9000, true)
     const view = await until('the seventh second', async () => {
       const [found] = (await call(url, 'devices')).json
@@ -159,10 +172,10 @@ describe('the controller', () => {
     expect(view.joulesPerFrame).toMatchObject({ source: 'model:test', scope: 'modelled' })
 
     expect((await call(url, 'budgets/site:local', { method: 'DELETE' })).status).toBe(204)
-    const released = await until('release', () =>
+    const freed = await until('release', () =>
       device.desired.find(({ gen, slots }) => gen > squeezed.gen && slots[0]!.lease.rateBps === undefined),
     )
-    expect(released.slots[0]!.lease.rateBps).toBeUndefined()
+    expect(freed.slots[0]!.lease.rateBps).toBeUndefined()
   })
 
   test('remembers over a restart, publishes what it had decided again and asks devices who they are', async () => {
@@ -365,6 +378,8 @@ describe('the API', () => {
       [await put('fleet', { powerW: -1 }), 400],
       [await put('fleet', { watts: 1 }), 400],
       [await put('fleet', {}), 400],
+      [await put('gateway:mast', { carbonGPerKwh: 1 }), 400],
+      [await call(url, 'plan/what-if', { method: 'POST', body: '{}' }), 400],
     ] as const
     for (const [{ status, json }, expected] of answers) {
       expect(status).toBe(expected)

@@ -112,7 +112,7 @@ export const makeOurs =
         isViolated: powerW > powerCapW,
         predicted: (expected.powerSigmaW / movableW) ** 2,
       }
-      margins.learn('fleet', found, nowMs)
+      margins.learn('power', found, nowMs)
     }
 
     function choicesOf(i: number, running: number): readonly SimChoice[] {
@@ -188,7 +188,7 @@ export const makeOurs =
           power: {
             total: Math.floor(powerCapW * 1000),
             reserved: Math.ceil(reserved.watts * 1000),
-            marginShare: margins.shareOf('fleet'),
+            marginShare: margins.shareOf('power'),
           },
         })
         const next = planned.slice()

@@ -41,18 +41,19 @@ const manifest: Manifest = parseManifest(
   }),
   'toy',
 )
-const plan = defaultPlan(manifest, { width: 640, height: 480 }, { frameRate: 5, threads: 2 })
+const wasm2 = { backend: 'wasm', threads: 2 } as const
+const ability = { manifest, runtimes: [wasm2], maxWorkerBytes: 1e9 }
+const plan = defaultPlan(manifest, { width: 640, height: 480 }, { frameRate: 5, runtime: wasm2, maxWorkerBytes: 1e9 })
 const [rung] = plan.ladder as [(typeof plan.ladder)[number]]
 
 describe('a slot whose family classifies', () => {
   test('runs the first variant at the size of its input, without alpha, until it is told otherwise', () => {
     expect(rung.configuration).toMatchObject({ family: 'toy', variant: 'base', alpha255: 0, width: 32, height: 24 })
-    expect(findRefusal([rung.configuration], { manifest, threads: 2 })).toBeUndefined()
+    expect(findRefusal([rung.configuration], ability)).toBeUndefined()
   })
 
   test('refuses another size, an alpha, and what a codec would refuse', () => {
-    const refusalOf = (changes: object) =>
-      findRefusal([{ ...rung.configuration, ...changes }], { manifest, threads: 2 })
+    const refusalOf = (changes: object) => findRefusal([{ ...rung.configuration, ...changes }], ability)
     expect(refusalOf({ variant: 'small' })).toBeUndefined()
     expect(refusalOf({ alpha255: 4 })).toMatch(/alpha 4\/255/)
     expect(refusalOf({ width: 64 })).toMatch(/found size 64 x 24, "toy" takes 32 x 24/)

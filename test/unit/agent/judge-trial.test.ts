@@ -45,10 +45,12 @@ describe('judgeTrial()', () => {
         const random = seededRandom(seed)
         const verdict = judgeAll(makeSeconds(random, 10), makeSeconds(random, 320, { [what]: 2 }))
         expect(verdict.decision).toBe('regressed')
-        expect(verdict.metrics[what]!.now / verdict.metrics[what]!.before).toBeGreaterThan(1.5)
+        // Of ten seconds, the 95th percentile of a tail of one frame in twenty says little: the median does.
+        const { now, before } = verdict.metrics[what === 'latency' ? 'medianLatency' : what]!
+        expect(now / before).toBeGreaterThan(1.5)
         seconds += verdict.seconds
       }
-      expect(seconds / 200).toBeLessThan(20)
+      expect(seconds / 200).toBeLessThan(25)
     },
   )
 

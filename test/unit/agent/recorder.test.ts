@@ -49,7 +49,12 @@ describe('psnrDb()', () => {
 })
 
 test('findRefusal() names what this device does not have', () => {
-  const about = { manifest: { family: 'kodo', variants: [{ id: 'full' }] } as Manifest, threads: 1 }
+  const manifest = { family: 'kodo', variants: [{ id: 'full', encoder: { weights: {} } }], tensors: {} } as unknown
+  const runtimes = [
+    { backend: 'wasm', threads: 1 },
+    { backend: 'native', threads: 2 },
+  ] as const
+  const about = { manifest: manifest as Manifest, runtimes, maxWorkerBytes: 200e6 }
   const refusalOf = (changes: Partial<typeof configuration>) => findRefusal([{ ...configuration, ...changes }], about)
 
   expect(refusalOf({ alpha255: 255, width: 32, frameRate: 1 })).toBeUndefined()
@@ -58,4 +63,9 @@ test('findRefusal() names what this device does not have', () => {
   expect(refusalOf({ mode: 'live' })).toContain('"live"')
   expect(refusalOf({ backend: 'webgpu' })).toContain('webgpu')
   expect(refusalOf({ threads: 4 })).toContain('4 threads')
+  expect(refusalOf({ backend: 'native', threads: 2 })).toBeUndefined()
+  expect(refusalOf({ backend: 'native' })).toContain('native with 1 thread,')
+  expect(findRefusal([configuration], { ...about, maxWorkerBytes: 100e6 })).toContain('needs about 140 MB')
+  const native = { ...configuration, backend: 'native' as const, threads: 2 }
+  expect(findRefusal([configuration, native], about)).toContain('in one ladder, expected one')
 })

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type FileCalls, fileCalls, writeAtomically } from '@espalier/agent/twin/atomic-file'
 import { Twin } from '@espalier/agent/twin/twin'
-import { desiredSchema } from '@espalier/shared/messages/controller'
+import { type Digest, digestSchema, slotIdSchema } from '@espalier/shared/ids'
+import { desiredSchema, type Rung } from '@espalier/shared/messages/controller'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 
 let folder: string
@@ -11,6 +12,8 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'twin-'))
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
+
+const cam0 = slotIdSchema.parse('cam0')
 
 const never = (): never => {
   throw new Error('the twin should be whole')
@@ -116,6 +119,52 @@ describe('Twin', () => {
     expect(() => twin.supersede(desired(2), () => true)).toThrow(expect.objectContaining({ code: 'STORE' }))
     expect(twin.state.gen).toBe(1)
     expect(new Twin(folder, never).state.gen).toBe(1)
+  })
+
+  describe('planFor()', () => {
+    const [old, fresh] = [digestSchema.parse('a'.repeat(64)), digestSchema.parse('b'.repeat(64))]
+    const tagged = (gen: number, manifestDigest: Digest, rateBps: number) => {
+      const plain = desired(gen)
+      const slots = plain.slots.map((slot) => ({
+        ...slot,
+        family: { manifestDigest },
+        lease: { ...slot.lease, rateBps },
+      }))
+      return { ...plain, slots }
+    }
+    const alphaOf = (plan: ReturnType<Twin['planFor']>) => plan?.ladder[0]?.configuration.alpha255
+
+    test('gives the ladder of the version that runs, within the limits that came last, also after a restart', () => {
+      const twin = new Twin(folder, never)
+      twin.supersede(tagged(1, old, 1000), () => true)
+      twin.supersede(tagged(2, fresh, 500), () => true)
+
+      for (const each of [twin, new Twin(folder, never)]) {
+        expect(alphaOf(each.planFor(cam0, old, () => true))).toBe(1)
+        expect(each.planFor(cam0, old, () => true)?.lease.rateBps).toBe(500)
+        expect(alphaOf(each.planFor(cam0, fresh, () => true))).toBe(2)
+      }
+    })
+
+    test('gives a version without a ladder of its own the newest that it can run', () => {
+      const twin = new Twin(folder, never)
+      twin.supersede(tagged(1, old, 1000), () => true)
+      expect(alphaOf(twin.planFor(cam0, fresh, () => true))).toBe(1)
+      expect(twin.planFor(cam0, fresh, () => false)).toBeUndefined()
+      expect(twin.leaseOf(cam0)?.rateBps).toBe(1000)
+
+      // One of its own that it cannot run any more does not stand in the way.
+      twin.supersede(tagged(2, fresh, 800), () => true)
+      twin.supersede(tagged(3, old, 700), () => true)
+      const canRun = ({ ladder }: { ladder: readonly Rung[] }) => ladder[0]!.configuration.alpha255 !== 2
+      expect(alphaOf(twin.planFor(cam0, fresh, canRun))).toBe(3)
+    })
+
+    test('knows nothing of a slot of which nobody has said anything', () => {
+      const twin = new Twin(folder, never)
+      expect(twin.planFor(cam0, old, () => true)).toBeUndefined()
+      expect(twin.leaseOf(cam0)).toBeUndefined()
+    })
   })
 
   test('starts empty and says so when its file is damaged', () => {

@@ -23,11 +23,11 @@ const toCommitted: UpdateEvent[] = [...toTrial, { kind: 'passed', evidence: { la
 describe('transition()', () => {
   test('goes from order to commitment one step at a time, and runs the old version until then', () => {
     expect(through([ordered()])).toMatchObject({ state: { phase: 'fetch', running: INSTALLED, attempt: 1 } })
-    expect(after(toTrial.slice(0, 2)).kinds).toEqual(['verify'])
-    expect(after(toTrial.slice(0, 3)).kinds).toEqual(['warm'])
-    const trial = after(toTrial)
+    expect(through(toTrial.slice(0, 2)).kinds).toEqual(['verify'])
+    expect(through(toTrial.slice(0, 3)).kinds).toEqual(['warm'])
+    const trial = through(toTrial)
     expect(trial).toMatchObject({ kinds: ['try'], state: { phase: 'trial', running: INSTALLED } })
-    const committed = after(toCommitted)
+    const committed = through(toCommitted)
     expect(committed.state).toMatchObject({ phase: 'committed', running: NEW, lastGood: INSTALLED })
     expect(committed.kinds).toEqual(['adopt', 'tell'])
   })

@@ -25,6 +25,7 @@ import {
 
 const families = {
   get: () => ({ manifest, manifestDigest: 'a'.repeat(64) }),
+  version: () => undefined,
   list: () => [],
 } as unknown as Families
 

@@ -1,7 +1,10 @@
 import { priorEstimate } from '@espalier/controller/estimate/slot-estimate'
-import type { SlotInput } from '@espalier/controller/plan/option'
-import { type Limit, type PlanInput, planFleet } from '@espalier/controller/plan/plan-fleet'
+import { allowedOptions, listOptions, type SlotInput } from '@espalier/controller/plan/option'
+import { choosePlan, type Limit, type PlanInput, planFleet } from '@espalier/controller/plan/plan-fleet'
+import { prepareSlot, prune } from '@espalier/controller/plan/prepare'
+import { comparePlans } from '@espalier/controller/planner/what-if'
 import { deviceIdSchema } from '@espalier/shared/ids'
+import { chooseByPrice } from '@espalier/shared/ladder/choose-by-price'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { makeBirth, manifest } from './controller-fixtures.ts'
@@ -152,5 +155,143 @@ describe('planFleet()', () => {
       seen.add(`${planned.width} ${planned.frameRate}`)
     }
     expect(seen.size).toBe(1)
+  })
+})
+
+/** A device whose idle power is known: two deviations of an unknown one are as much as all it draws. */
+const known = { ...priorEstimate, basePower: { meanW: 2, varianceW2: 0, readings: 9 } }
+
+describe('planFleet() with gateways, carbon and devices of their own limits', () => {
+  test('keeps a gateway over its sites, and says what more of it would be worth to how many slots', () => {
+    const slots = [1, 2, 3].map((i) => ({ ...slot(i, i === 3 ? 'south' : 'north'), gateway: 'mast' }))
+    const ample = planFleet({ slots, ...free }).slots[0]!.chosen.rateBps
+    const total = Math.floor(1.2 * ample)
+    const gateways = new Map([['mast', { ...limit(total, 1000), sites: ['north', 'south'] }]])
+    const plan = planFleet({ slots, sites: new Map(), power: undefined, gateways })
+    const [row] = plan.rows
+    expect(row).toMatchObject({ key: 'gateway:mast', unit: 'bit/s', isKept: true })
+    expect(row!.planned + row!.margin + row!.reserved).toBeLessThanOrEqual(total)
+    expect(row!.worth).toMatch(/^10 kbit\/s more for gateway:mast is worth [0-9.]+ dB on 3 slots$/)
+    for (const { why } of plan.slots) {
+      expect(why.binding).toBe('uplink gateway:mast')
+      expect(why.lambda).toBeCloseTo(row!.price, 12)
+    }
+    const leased = plan.slots.reduce((sum, { lease }) => sum + lease.rateBps!, 0)
+    expect(leased + 1000).toBeLessThanOrEqual(0.97 * total + 1)
+  })
+
+  test('spends carbon where the grid is clean', () => {
+    const at = (i: number, carbonGPerKwh: number): SlotInput => ({ ...slot(i), estimate: known, carbonGPerKwh })
+    const slots = [at(1, 50), at(2, 500)]
+    const grams = (plan: ReturnType<typeof planFleet>) =>
+      plan.slots.reduce((sum, { chosen, input }) => sum + chosen.powerMw * input.carbonGPerKwh!, 0)
+    const best = planFleet({ slots, ...free })
+    const idle = 2000 * 550
+    const total = Math.floor(idle + 0.5 * (grams(best) - idle))
+    const plan = planFleet({ slots, sites: new Map(), power: undefined, carbon: limit(total) })
+    const [clean, dirty] = plan.slots
+    expect(grams(plan)).toBeLessThanOrEqual(total)
+    expect(clean!.chosen.id).toBe(best.slots[0]!.chosen.id)
+    expect(dirty!.chosen.merit).toBeLessThan(clean!.chosen.merit)
+    expect(dirty!.why.binding).toBe('carbon fleet')
+    expect(dirty!.why.mu).toBeCloseTo(10 * clean!.why.mu, 9)
+    expect(plan.rows[0]).toMatchObject({ key: 'carbon', unit: 'g/h', limit: total / 1e6 })
+    expect(dirty!.lease.powerW! * 1000 * 500 + clean!.lease.powerW! * 1000 * 50).toBeLessThanOrEqual(total)
+  })
+
+  test('keeps what a device may draw, says that it binds, and takes the least power where nothing keeps it', () => {
+    const best = planFleet({ slots: [{ ...slot(1), estimate: known }], ...free }).slots[0]!.chosen
+    const maxPowerW = 2 + 0.5 * (best.prediction.powerW - 2)
+    const capped = planFleet({ slots: [{ ...slot(1), estimate: known, maxPowerW }], ...free })
+    expect(capped.slots[0]!.chosen.prediction.powerW).toBeLessThanOrEqual(maxPowerW)
+    expect(capped.slots[0]!.why.binding).toBe('device power')
+    expect(capped.slots[0]!.why.price).toMatch(/more for this device would be worth/)
+    expect(capped.slots[0]!.lease.powerW).toBe(maxPowerW)
+    expect(capped.rows).toMatchObject([{ key: 'device:cam-1', unit: 'W', limit: maxPowerW, isKept: true }])
+    const forced = planFleet({ slots: [{ ...slot(1), estimate: known, maxPowerW: 1 }], ...free })
+    expect(forced.alarms).toMatchObject([{ kind: 'slot-forced', message: /power of the device/ }])
+    const least = Math.min(...listOptions(forced.slots[0]!.input).map(({ powerMw }) => powerMw))
+    expect(forced.slots[0]!.chosen.powerMw).toBe(least)
+  })
+
+  test('gives a gateway that cannot be kept the cheapest configurations, and names it', () => {
+    const slots = [1, 2].map((i) => ({ ...slot(i), gateway: 'mast' }))
+    const gateways = new Map([['mast', { ...limit(1000), sites: ['local'] }]])
+    const plan = planFleet({ slots, sites: new Map(), power: undefined, gateways })
+    expect(plan.alarms).toMatchObject([{ kind: 'gateway-infeasible', subject: 'gateway:mast' }])
+    for (const { chosen, input } of plan.slots)
+      expect(chosen.rateBps).toBe(Math.min(...allowedOptions(listOptions(input)).allowed.map((o) => o.rateBps)))
+  })
+})
+
+describe('the same inputs', () => {
+  const slots = Array.from({ length: 30 }, (_, i) => ({
+    ...slot(i, i % 2 === 0 ? 'north' : 'south', { weight: 1 + (i % 5) / 4 }),
+    estimate: known,
+  }))
+  const best = planFleet({ slots, ...free })
+  const rate = best.slots.reduce((sum, { chosen }) => sum + chosen.rateBps, 0)
+  const limits = { sites: new Map([['north', limit(Math.floor(rate / 4))]]), power: limit(30 * 2400) }
+
+  test('give the same plan, in any order and from any prices', () => {
+    const plan = planFleet({ slots, ...limits })
+    const again = planFleet({ slots: slots.toReversed(), ...limits })
+    const warm = planFleet({ slots, ...limits }, plan.prices)
+    const ids = (p: typeof plan) => new Map(p.slots.map(({ input, chosen }) => [input.key, chosen.id]))
+    expect(ids(again)).toEqual(new Map([...ids(plan)].toReversed()))
+    expect(warm.value).toBeGreaterThan(plan.value * (1 - 1e-3))
+    expect(Math.abs(warm.bound - plan.bound)).toBeLessThan(1e-6 * plan.bound)
+  })
+
+  test('have an answer to prices alone on each device that loses no more than the gap in all', () => {
+    const plan = planFleet({ slots, ...limits })
+    expect(plan.rows.some(({ price }) => price > 0)).toBe(true)
+    let lost = 0
+    for (const { input, chosen, why } of plan.slots) {
+      // What a device is sent: utility per bit/s and per watt.
+      const prices = { lambda: why.lambda * 1e6, mu: why.mu * 1e3 }
+      const worth = (o: typeof chosen) => o.utility - prices.lambda * o.rateBps - prices.mu * o.powerMw
+      const alone = chooseByPrice(allowedOptions(listOptions(input)).allowed, prices)
+      lost += (worth(alone) - worth(chosen)) / 1e6
+    }
+    expect(lost).toBeGreaterThanOrEqual(-1e-6)
+    expect(lost).toBeLessThanOrEqual(plan.bound - plan.value + 1e-6 * plan.bound)
+  })
+
+  test('change nothing under the same budgets, and under a tighter one what must', () => {
+    const prepared = slots.map(prepareSlot)
+    const now = planFleet({ slots, ...limits })
+    const same = comparePlans({ now, slots: prepared, after: choosePlan(prepared, limits) }, 10)
+    expect(same.slots).toEqual({ total: 30, changed: 0 })
+    expect(same.after.value).toBe(same.now.value)
+    const tight = { ...limits, sites: new Map([['north', limit(Math.floor(rate / 8))]]) }
+    const squeezed = comparePlans({ now, slots: prepared, after: choosePlan(prepared, tight) }, 3)
+    expect(squeezed.after.value).toBeLessThan(squeezed.now.value)
+    expect(squeezed.changes).toHaveLength(3)
+    const losses = squeezed.changes.map(({ utility }) => Math.abs(utility))
+    expect(losses).toEqual(losses.toSorted((a, b) => b - a))
+    const north = squeezed.rows.find(({ key }) => key === 'site:north')!
+    expect(north.after!.price).toBeGreaterThan(north.now!.price)
+    expect(north.after!.planned).toBeLessThan(north.now!.planned)
+  })
+})
+
+describe('prune()', () => {
+  test('keeps what is best at any prices, with and without the bonus for staying', () => {
+    const options = allowedOptions(listOptions(slot(1))).allowed
+    const kept = prune(options)
+    expect(kept.length).toBeLessThan(options.length)
+    fc.assert(
+      fc.property(
+        fc.double({ min: 0, max: 50, noNaN: true }),
+        fc.double({ min: 0, max: 500, noNaN: true }),
+        (lambda, mu) => {
+          const worth = (o: (typeof kept)[number]) => o.utility - lambda * o.rateBps - mu * o.powerMw
+          const most = (of: typeof options) => Math.max(...of.map(worth))
+          expect(most(kept)).toBe(most(options))
+        },
+      ),
+      { numRuns: 50, seed: 5 },
+    )
   })
 })

@@ -1,6 +1,12 @@
 import { changeSlot } from '@espalier/controller/solver/change-slot'
 import type { FleetColumns } from '@espalier/controller/solver/columns'
-import { type FleetSolution, readSolution, solveFleet, solveTables } from '@espalier/controller/solver/solve-fleet'
+import {
+  type FleetSolution,
+  readSolution,
+  solveAgain,
+  solveFleet,
+  solveTables,
+} from '@espalier/controller/solver/solve-fleet'
 import { makeTables } from '@espalier/controller/solver/tables'
 import { formatLp } from 'espalier/bench/lp-text'
 import { makeSampleFleet } from 'espalier/bench/sample-fleet'
@@ -216,5 +222,31 @@ describe('changeSlot()', () => {
     expect([...solved.ledger.siteRoom].every((room) => room >= 0)).toBe(true)
     expect(now.bound).toBeGreaterThanOrEqual(afresh.value)
     expect((afresh.value - now.value) / afresh.value).toBeLessThan(0.02)
+  })
+})
+
+describe('solveAgain()', () => {
+  test('has under other limits the bound of a fleet that is solved anew, and keeps every limit', () => {
+    const fleet = makeSampleFleet({ slots: 400, perSite: 20, seed: 4, perGateway: 5, hasCarbon: true })
+    let solved = solveTables(makeTables(fleet))
+    for (const share of [0.97, 1.05, 0.8, 1.3, 1]) {
+      const { limits } = fleet
+      const moved = {
+        ...limits,
+        siteRateBps: limits.siteRateBps.map((rate) => Math.floor(share * rate)),
+        gatewayRateBps: limits.gatewayRateBps.map((rate) => Math.floor(rate * (2 - share))),
+        powerMw: Math.floor(share * limits.powerMw),
+        carbonUgPerH: Math.floor(share * limits.carbonUgPerH),
+      }
+      solved = solveAgain(solved, moved)
+      const again = readSolution(solved)
+      const anew = solveFleet({ ...fleet, limits: moved })
+      expect(Math.abs(again.bound - anew.bound)).toBeLessThan(1e-6 * anew.bound)
+      expect(again.value).toBeLessThanOrEqual(again.integerBound + 1)
+      expect(again.isFleetKept).toBe(anew.isFleetKept)
+      expect(again.stuckSites).toEqual(anew.stuckSites)
+      expect(solved.ledger.powerRoom).toBeGreaterThanOrEqual(0)
+      expect(solved.ledger.carbonRoom).toBeGreaterThanOrEqual(0)
+    }
   })
 })

@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks'
-import type { WhatIf } from '../../contracts/what-if.ts'
+import type { WhatIf } from '../../../api/routes/what-if.ts'
 import { type ApiFailure, callApi } from '../../state/api.ts'
 import type { BudgetBody } from './budget-fields.ts'
 

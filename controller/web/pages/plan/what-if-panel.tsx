@@ -1,4 +1,4 @@
-import type { WhatIf, WhatIfChange, WhatIfTotals } from '../../contracts/what-if.ts'
+import type { WhatIf } from '../../../api/routes/what-if.ts'
 import { Note } from '../../parts/note.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { type Column, VirtualList } from '../../parts/virtual-list.tsx'
@@ -7,21 +7,23 @@ import { linkTo } from '../../state/router.ts'
 import { nameOfKey } from './budget-fields.ts'
 import type { WhatIfState } from './use-what-if.ts'
 
+type Change = WhatIf['changes'][number]
+
 const COLUMNS = [
   { key: 'slot', title: 'Slot', width: 'minmax(100px, 1fr)' },
   { key: 'now', title: 'Runs', width: 'minmax(150px, 1.6fr)' },
-  { key: 'then', title: 'Would run', width: 'minmax(150px, 1.6fr)' },
+  { key: 'after', title: 'Would run', width: 'minmax(150px, 1.6fr)' },
   { key: 'psnrDb', title: 'Quality', width: '80px', isNumber: true },
   { key: 'rateBps', title: 'Rate', width: '100px', isNumber: true },
   { key: 'powerW', title: 'Power', width: '84px', isNumber: true },
 ] as const satisfies readonly Column<string>[]
 
-function cell(change: WhatIfChange, key: (typeof COLUMNS)[number]['key']) {
+function cell(change: Change, key: (typeof COLUMNS)[number]['key']) {
   switch (key) {
     case 'slot':
       return <a href={linkTo(['device', change.device], { slot: change.slot })}>{`${change.device}/${change.slot}`}</a>
     case 'now':
-    case 'then':
+    case 'after':
       return (
         <span class="mono" title={change[key].configurationId}>
           {format.shortConfiguration(change[key].configurationId)}
@@ -36,7 +38,7 @@ function cell(change: WhatIfChange, key: (typeof COLUMNS)[number]['key']) {
   }
 }
 
-function Totals({ now, then }: { now: WhatIfTotals; then: WhatIfTotals }) {
+function Totals({ now, after: then }: Pick<WhatIf, 'now' | 'after'>) {
   const rows: [string, (value: number | undefined) => string, number | undefined, number | undefined][] = [
     ['Utility', format.utility, now.value, then.value],
     ['Mean quality', format.decibels, now.psnrDb, then.psnrDb],
@@ -83,16 +85,16 @@ function Totals({ now, then }: { now: WhatIfTotals; then: WhatIfTotals }) {
 }
 
 function Rows({ rows }: Pick<WhatIf, 'rows'>) {
-  const changed = rows.filter(({ now, then }) => JSON.stringify(now) !== JSON.stringify(then))
+  const changed = rows.filter(({ now, after }) => JSON.stringify(now) !== JSON.stringify(after))
   if (changed.length === 0) return null
   return (
     <ul class="small changes">
-      {changed.slice(0, 12).map(({ key, now, then }) => (
+      {changed.slice(0, 12).map(({ key, now, after }) => (
         <li key={key}>
           <strong>{key.includes(':') ? nameOfKey(key) : key}</strong>
           <span>
-            {then === undefined ? 'no budget any more' : `${then.isKept ? 'kept' : 'cannot be kept'}; ${then.worth}`}
-            {now === undefined || then === undefined ? '' : ` (in force: ${now.worth})`}
+            {after === undefined ? 'no budget any more' : `${after.isKept ? 'kept' : 'cannot be kept'}; ${after.worth}`}
+            {now === undefined || after === undefined ? '' : ` (in force: ${now.worth})`}
           </span>
         </li>
       ))}
@@ -128,7 +130,7 @@ export function WhatIfPanel({ whatIf, isEdited }: { whatIf: WhatIfState; isEdite
       )}
       {data === undefined ? null : (
         <div class="stack">
-          <Totals now={data.now} then={data.then} />
+          <Totals now={data.now} after={data.after} />
           <Rows rows={data.rows} />
           {data.alarms
             .filter(({ isNew }) => isNew)
