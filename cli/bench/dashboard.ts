@@ -35,11 +35,12 @@ export interface LargeFleet {
  * A controller that has heard of so many devices, each of which has measured.
  *
  * @param options.isPlanned Whether it has their family, and so plans them all: once, then when it is asked to.
+ * @param options.measuredEvery One device of so many tells what its frames cost; taking that in takes most of the time.
  */
 export async function startLargeFleet(
   devices: number,
   sites: number,
-  options: { isPlanned: boolean },
+  options: { isPlanned: boolean; measuredEvery?: number },
 ): Promise<LargeFleet> {
   const dataDir = await mkdtemp(join(existsSync(MEMORY_DIR) ? MEMORY_DIR : tmpdir(), 'espalier-large-'))
   const { manifest, manifestDigest } = await openFamily(DEFAULT_FAMILY_DIR)
@@ -56,7 +57,7 @@ export async function startLargeFleet(
   const variants = manifest.variants.map(({ id }) => id)
   const startedMs = performance.now()
   const measureAgain = simulateDevices(
-    { devices, sites, family: manifest.family, manifestDigest, variants },
+    { devices, sites, family: manifest.family, manifestDigest, variants, measuredEvery: options.measuredEvery ?? 1 },
     controller.ingest.receive,
   )
   const heardMs = performance.now()

@@ -123,10 +123,10 @@ describe('the page of operators, on a controller and two agents', async () => {
     expect(page.workers().length).toBe(1)
     await page.goto(`${fleet.url}/#/device/gate-1`)
     await page.getByRole('button', { name: 'All pictures' }).click()
-    await page.waitForFunction(
-      `document.querySelectorAll('.tiles canvas').length === 2 &&
-       [...document.querySelectorAll('.tiles figcaption')].every(({ textContent }) => textContent.startsWith('live,'))`,
-    )
+    const captions = page.locator('.tiles figcaption')
+    await expect
+      .poll(() => captions.allTextContents(), { timeout: 30_000 })
+      .toEqual([expect.stringMatching(/^live, /), expect.stringMatching(/^live, /)])
     // A frame of the clip, not a blank canvas.
     expect(await page.evaluate('document.querySelector(".tiles canvas").width')).toBeGreaterThan(100)
     const shown = await sharp(await page.locator('.tiles canvas').first().screenshot()).stats()
