@@ -218,7 +218,7 @@ describe('the page of operators, on a controller and two agents', async () => {
       ['rollout: create', 'kodo-1'],
       ['rollout: pause', 'kodo-1'],
       ['rollout: roll-back', 'kodo-1'],
-      ['alert-rule: set', 'sends'],
+      ['alert-rule: create', 'sends'],
     ] as const)
       await page.locator('tr', { hasText: what }).filter({ hasText: subject }).first().waitFor()
     expect(await page.locator('tbody tr').first().textContent()).toContain('local')
