@@ -72,7 +72,7 @@ async function takeAll(page: Page, url: string, rollout: string): Promise<void> 
   await show('#/families/kodo', 'light', '.hull')
   await keep(page, 'family')
   await show('#/plan', 'light', '.budget-input')
-  await page.getByLabel('Site local, uplink, kbit/s').fill('25')
+  await page.getByLabel('Site local, uplink, kbit/s').fill('6')
   await page.getByText(/slots would change$/).waitFor()
   await delay(1000)
   await keep(page, 'plan')
