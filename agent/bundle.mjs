@@ -15,9 +15,9 @@ await build({
   // Names stay: stack traces are read by people.
   minifyWhitespace: true,
   minifySyntax: true,
-  // Libraries in CommonJS ask for Node's own modules.
+  // Libraries in CommonJS ask for Node's own modules. Not by its own name: a module may import that itself.
   banner: {
-    js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+    js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
   },
   logLevel: 'warning',
 })

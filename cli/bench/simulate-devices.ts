@@ -12,6 +12,8 @@ export interface SimulatedDevices {
   readonly family: string
   readonly manifestDigest: Digest
   readonly variants: readonly string[]
+  /** One device of so many tells what its frames cost; the others only that they are there and what they run. */
+  readonly measuredEvery: number
 }
 
 /** Where messages of devices go, as if they had come over MQTT. */
@@ -98,7 +100,6 @@ class SimulatedDevice {
   }
 
   beBorn(): void {
-    this.#say('state', { state: 'ready' }, 0)
     this.#say('birth', this.#birth, 1)
   }
 
@@ -163,29 +164,28 @@ class SimulatedDevice {
   }
 
   settle(): void {
-    const state = stateOf(this.#random)
-    if (state.state !== 'ready') this.#say('state', state, 1e6)
+    this.#say('state', stateOf(this.#random), 1e6)
   }
 }
 
 /**
  * Let a fleet of made-up devices speak: births first, then twice what they did in ten seconds.
  *
- * @returns A function that lets all of them measure again.
+ * @returns A function that lets those that measure do so again.
  */
 export function simulateDevices(options: SimulatedDevices, receive: Receive): () => void {
   const random = seededRandom(1)
   const devices = Array.from({ length: options.devices }, (_, i) => new SimulatedDevice(i, options, receive, random))
+  const measured = devices.filter((_, i) => i % options.measuredEvery === 0)
   for (const device of devices) {
     device.beBorn()
     device.report()
-    device.measure(1)
-    device.measure(2)
     device.settle()
   }
+  for (const times of [1, 2]) for (const device of measured) device.measure(times)
   let times = 2
   return () => {
     times++
-    for (const device of devices) device.measure(times)
+    for (const device of measured) device.measure(times)
   }
 }

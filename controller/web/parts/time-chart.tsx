@@ -46,6 +46,9 @@ function describe({ title, series, format, timesMs }: TimeChartProps): string {
   return `${title} over ${Math.max(1, Math.round(seconds / 60))} minutes. ${parts.join('; ')}`
 }
 
+const toMinutes = new Intl.DateTimeFormat('en-GB', { timeStyle: 'short' })
+const toSeconds = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium' })
+
 function optionsOf(props: TimeChartProps, width: number, readout: (index: number | null) => void): uPlot.Options {
   const [ink, grid] = [colourOf('--muted'), colourOf('--line')]
   const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: '11px system-ui' }
@@ -64,7 +67,14 @@ function optionsOf(props: TimeChartProps, width: number, readout: (index: number
       },
     },
     axes: [
-      { ...axis, space: 70, size: 22, values: '{HH}:{mm}' as never },
+      {
+        ...axis,
+        space: 70,
+        size: 22,
+        // Less than a minute apart, two marks would say the same.
+        values: (_u, ticks, _axis, _space, stepS) =>
+          ticks.map((tick) => (stepS < 60 ? toSeconds : toMinutes).format(1000 * tick)),
+      },
       { ...axis, size: 66, space: 32, values: (_u, ticks) => ticks.map((tick) => props.format(tick)) },
     ],
     series: [

@@ -16,7 +16,6 @@ export interface VirtualListProps<Item, Key extends string> {
   readonly total: number
   /** Undefined while it is on its way. */
   readonly itemAt: (index: number) => Item | undefined
-  readonly keyOf: (item: Item) => string
   /** Of an item alone. The first is what the keyboard goes to: a link or button where there is something behind it. */
   readonly cell: (item: Item, column: Key) => ComponentChildren
   /** Which part is seen, last one excluded. */
@@ -31,36 +30,44 @@ const ROW_PX = 30
 const HEAD_PX = 32
 const OVERSCAN = 4
 
+/** A row of the document. Rows that go out of sight come back as others: making one takes as long as changing ten. */
 interface Drawn<Item> {
+  readonly index: number
   readonly item: Item | undefined
+  /** While the item is on its way, those of the one that was here before, which are not shown. */
+  readonly cells: ComponentChildren
   readonly node: ComponentChildren
 }
 
 function drawRow<Item, Key extends string>(
-  { columns, keyOf, cell }: VirtualListProps<Item, Key>,
-  index: number,
-  item: Item | undefined,
-): ComponentChildren {
-  return (
+  { columns, cell }: VirtualListProps<Item, Key>,
+  row: { readonly key: number; readonly index: number; readonly item: Item | undefined },
+  known: Drawn<Item> | undefined,
+): Drawn<Item> {
+  const { key, index, item } = row
+  if (known !== undefined && known.index === index && known.item === item) return known
+  const cells =
+    item === undefined || item === known?.item
+      ? known?.cells
+      : columns.map((column) => (
+          <div key={column.key} role="cell" class={column.isNumber ? 'number' : ''}>
+            {cell(item, column.key)}
+          </div>
+        ))
+  const node = (
     <div
-      key={item === undefined ? `at ${index}` : keyOf(item)}
-      class="grid-row grid-body-row"
+      key={key}
+      class={item === undefined ? 'grid-row grid-body-row is-loading' : 'grid-row grid-body-row'}
       role="row"
       aria-rowindex={index + 2}
+      aria-busy={item === undefined}
       data-index={index}
       style={{ transform: `translateY(${index * ROW_PX}px)` }}
     >
-      {item === undefined ? (
-        <div role="cell">loading</div>
-      ) : (
-        columns.map(({ key, isNumber }) => (
-          <div key={key} role="cell" class={isNumber ? 'number' : ''}>
-            {cell(item, key)}
-          </div>
-        ))
-      )}
+      {cells ?? <div role="cell" />}
     </div>
   )
+  return { index, item, cells, node }
 }
 
 /** A table of any length of which only what is seen is in the document. Arrow keys, page keys, Home and End go through it. */
@@ -112,14 +119,14 @@ export function VirtualList<Item, Key extends string>(props: VirtualListProps<It
   }
 
   // What did not change since the last drawing is the same node, which costs nothing.
-  const nodes = new Map<number, Drawn<Item>>()
+  const window = Math.ceil(room / ROW_PX) + 1 + 2 * OVERSCAN
+  const next = new Map<number, Drawn<Item>>()
   for (let index = first; index < end; index++) {
-    const item = props.itemAt(index)
-    const known = drawn.current.get(index)
-    nodes.set(index, known !== undefined && known.item === item ? known : { item, node: drawRow(props, index, item) })
+    const key = index % window
+    next.set(key, drawRow(props, { key, index, item: props.itemAt(index) }, drawn.current.get(key)))
   }
-  drawn.current = nodes
-  const rows = [...nodes.values()].map(({ node }) => node)
+  drawn.current = next
+  const rows = [...next.values()].map(({ node }) => node)
 
   const columns = props.columns.map(({ width }) => width).join(' ')
   const ariaSort = (key: string) =>
@@ -134,7 +141,17 @@ export function VirtualList<Item, Key extends string>(props: VirtualListProps<It
         tabIndex={0}
         ref={scroller}
         style={{ height: `${props.height}px`, '--columns': columns, '--list-width': `${props.minWidth ?? 0}px` }}
-        onScroll={(event) => setTop(event.currentTarget.scrollTop)}
+        onScroll={(event) => {
+          const list = event.currentTarget
+          // The row that has the focus is about to be another one.
+          const focused = document.activeElement?.closest<HTMLElement>('[data-index]')
+          const at = focused && list.contains(focused) ? Number(focused.dataset.index) * ROW_PX : undefined
+          const isGone =
+            at !== undefined &&
+            (at < list.scrollTop - ROW_PX * OVERSCAN || at > list.scrollTop + room + ROW_PX * OVERSCAN)
+          if (isGone && toFocus.current === undefined) list.focus({ preventScroll: true })
+          setTop(list.scrollTop)
+        }}
         onKeyDown={onKeyDown}
       >
         <div class="grid-row grid-head" role="row" aria-rowindex={1}>

@@ -29,6 +29,8 @@ let stream: string | undefined
 /** By who asks. */
 const wanted = new Map<object, readonly string[]>()
 let sending: ReturnType<typeof setTimeout> | undefined
+/** Who waits for the controller to know what is wanted. */
+let waiting: (() => void)[] = []
 
 /** @returns A function that ends it. */
 export function listen<K extends keyof Happenings>(kind: K, listener: (data: Happenings[K]) => void): () => void {
@@ -41,12 +43,28 @@ export function listen<K extends keyof Happenings>(kind: K, listener: (data: Hap
 function sendWanted(): void {
   clearTimeout(sending)
   // A list that scrolls asks many times a second; its last word is enough.
-  sending = setTimeout(() => {
+  const own = setTimeout(() => {
     const devices = [...new Set([...wanted.values()].flat())].slice(0, 500)
-    if (stream !== undefined)
-      // A stream that has ended is opened again by the browser, and is then told.
-      callApi(`fleet/events/${stream}`, { method: 'PUT', body: { devices } }).catch(() => undefined)
+    if (stream === undefined) return
+    // A stream that has ended is opened again by the browser, and is then told.
+    const settle = (): void => {
+      if (sending !== own) return
+      sending = undefined
+      for (const tell of waiting) tell()
+      waiting = []
+    }
+    callApi(`fleet/events/${stream}`, { method: 'PUT', body: { devices } }).then(settle, settle)
   }, 150)
+  sending = own
+}
+
+/** Wait until devices that are watched are heard, but no longer than `timeoutMs`: what they answer until then is missed. */
+export function untilWatched(timeoutMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, timeoutMs)
+    if (stream !== undefined && sending === undefined) resolve()
+    else waiting.push(resolve)
+  })
 }
 
 /** Hear of changes of these devices' rows, and what the devices say, until the returned function is called. */

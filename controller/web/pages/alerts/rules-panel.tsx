@@ -64,7 +64,7 @@ export function RulesPanel(props: {
                     <button
                       type="button"
                       onClick={() => void save({ ...rule, isEnabled: !rule.isEnabled }).then(setFailure)}
-                      aria-label={`Switch ${rule.id} ${rule.isEnabled ? 'off' : 'on'}`}
+                      aria-label={`Switch ${rule.isEnabled ? 'off' : 'on'} ${rule.id}`}
                     >
                       {rule.isEnabled ? 'Switch off' : 'Switch on'}
                     </button>

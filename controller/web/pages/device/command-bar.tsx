@@ -2,7 +2,7 @@ import type { Command } from '@espalier/shared/messages/controller'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { ConfirmDialog } from '../../parts/confirm-dialog.tsx'
 import { type ApiFailure, callApi } from '../../state/api.ts'
-import { listen } from '../../state/live.ts'
+import { listen, untilWatched } from '../../state/live.ts'
 
 type Kind = Extract<Command, { slot: unknown }>['kind'] | 'restart-worker'
 
@@ -17,22 +17,33 @@ const NAMES: Readonly<Record<string, string>> = {
 
 /** A device that is not there will not answer; it may hear the command when it is back. */
 const ANSWER_MS = 10_000
+const WATCH_MS = 2000
+
+interface Ack {
+  readonly command: string
+  readonly result: string
+  readonly reason?: string
+}
+
+const describe = (name: string, { result, reason }: Ack): string =>
+  `${name}: ${result}${reason === undefined ? '' : `, ${reason}`}`
 
 /** What an operator may ask a device for, and what it answered. */
 export function CommandBar({ device, slot, isPaused }: { device: string; slot: string; isPaused: boolean }) {
   const [answer, setAnswer] = useState('')
   const [asking, setAsking] = useState<'roll-back' | 'restart-worker'>()
   const sent = useRef(new Map<string, string>())
+  /** A device may answer before the controller has told what the command is called. */
+  const early = useRef(new Map<string, Ack>())
 
   useEffect(
     () =>
       listen('device', ({ device: from, what, detail }) => {
         if (from !== device || what !== 'ack') return
-        const { command, result, reason } = detail as { command: string; result: string; reason?: string }
-        const name = sent.current.get(command)
-        if (name === undefined) return
-        if (result !== 'accepted') sent.current.delete(command)
-        setAnswer(`${name}: ${result}${reason === undefined ? '' : `, ${reason}`}`)
+        const ack = detail as Ack
+        const name = sent.current.get(ack.command)
+        if (name === undefined) early.current.set(ack.command, ack)
+        else setAnswer(describe(name, ack))
       }),
     [device],
   )
@@ -40,17 +51,21 @@ export function CommandBar({ device, slot, isPaused }: { device: string; slot: s
   const send = async (kind: Kind): Promise<void> => {
     const name = NAMES[kind]!
     setAnswer(`${name}: sent`)
+    early.current.clear()
     try {
+      await untilWatched(WATCH_MS)
       const body = kind === 'restart-worker' ? { kind } : { kind, slot }
       const { command } = await callApi<{ command: string }>(`devices/${encodeURIComponent(device)}/commands`, {
         method: 'POST',
         body,
       })
       sent.current.set(command, name)
-      setTimeout(() => {
-        if (sent.current.delete(command))
-          setAnswer((shown) => (shown === `${name}: sent` ? `${name}: sent, no answer yet` : shown))
-      }, ANSWER_MS)
+      const ack = early.current.get(command)
+      if (ack !== undefined) setAnswer(describe(name, ack))
+      setTimeout(
+        () => setAnswer((shown) => (shown === `${name}: sent` ? `${name}: sent, no answer yet` : shown)),
+        ANSWER_MS,
+      )
     } catch (failure) {
       setAnswer((failure as ApiFailure).message)
     }

@@ -32,6 +32,9 @@ export function MachinePanel({ telemetry }: { telemetry: DeviceTelemetry | undef
         )
       }
     >
+      {Object.keys(machine.celsius).length + Object.keys(machine.clocksMhz).length > 0 ? null : (
+        <p class="muted">Neither thermal zones nor clocks are found on this machine.</p>
+      )}
       <dl class="definitions">
         {Object.entries(machine.celsius).map(([zone, value]) => (
           <Row key={zone} name={zone} text={format.celsius(value)} />

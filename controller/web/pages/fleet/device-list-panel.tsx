@@ -109,7 +109,6 @@ export function DeviceListPanel() {
         columns={COLUMNS}
         total={total ?? 0}
         itemAt={itemAt}
-        keyOf={({ id }) => id}
         cell={cell}
         onRange={onRange}
         sort={{ key: sort, order: order === 'down' ? 'down' : 'up' }}

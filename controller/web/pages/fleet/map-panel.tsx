@@ -1,3 +1,4 @@
+import { useMemo } from 'preact/hooks'
 import type { FleetMap } from '../../../api/routes/fleet-schemas.ts'
 import { Note } from '../../parts/note.tsx'
 import { Panel } from '../../parts/panel.tsx'
@@ -18,6 +19,11 @@ const wordOf = (by: string): string => (by.startsWith('label:') ? `label "${by.s
 export function MapPanel({ groupings }: { groupings: readonly string[] }) {
   const { by = 'site', key } = route.value.query
   const { data, failure } = useApi<FleetMap>(`fleet/map?by=${encodeURIComponent(by)}`, { everyMs: 5000 })
+  // The page is drawn whenever its figures change; hundreds of tiles are not.
+  const tiles = useMemo(
+    () => data && <Treemap groups={data.groups} by={by} selected={key} what={wordOf(by)} />,
+    [data, by, key],
+  )
   return (
     <Panel
       title="Map"
@@ -43,11 +49,7 @@ export function MapPanel({ groupings }: { groupings: readonly string[] }) {
       }
     >
       {failure === undefined ? null : <Note kind="lost">{failure.message}</Note>}
-      {data === undefined ? (
-        <p class="muted treemap">Loading the map</p>
-      ) : (
-        <Treemap groups={data.groups} by={by} selected={key} what={wordOf(by)} />
-      )}
+      {data === undefined ? <p class="muted treemap">Loading the map</p> : tiles}
     </Panel>
   )
 }

@@ -149,7 +149,6 @@ export function WhatIfPanel({ whatIf, isEdited }: { whatIf: WhatIfState; isEdite
               columns={COLUMNS}
               total={data.changes.length}
               itemAt={(index) => data.changes[index]}
-              keyOf={({ device, slot }) => `${device}/${slot}`}
               cell={cell}
               height={Math.min(360, 34 + 30 * Math.max(2, data.changes.length))}
               minWidth={720}

@@ -35,7 +35,7 @@ function cell(member: RolloutMember, key: (typeof COLUMNS)[number]['key']) {
     case 'update':
       return update === undefined
         ? format.UNKNOWN
-        : `${update.state}, ${format.bytes(update.fetchedBytes)} of ${format.bytes(update.neededBytes)}`
+        : `${update.state}, ${update.neededBytes === 0 ? 'all is there' : `${format.bytes(update.fetchedBytes)} of ${format.bytes(update.neededBytes)}`}`
     case 'reason':
       return <span title={reason ?? update?.reason}>{reason ?? update?.reason ?? ''}</span>
   }
@@ -76,7 +76,6 @@ export function MembersPanel({ id, total }: { id: string; total: number }) {
         columns={COLUMNS}
         total={members.length}
         itemAt={(index) => members[index]}
-        keyOf={({ device, slot }) => `${device}/${slot}`}
         cell={cell}
         height={Math.min(420, 34 + 30 * Math.max(2, members.length))}
         minWidth={820}
