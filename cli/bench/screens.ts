@@ -31,12 +31,13 @@ async function keep(page: Page, name: string): Promise<void> {
   }
 }
 
-/** Something of each kind: a squeezed site, a rollout under way, rules of which one is true and two are not. */
+/** Something of each kind: a squeezed site, a rollout under way, rules of which some are true. */
 async function makeThingsHappen(url: string): Promise<void> {
   await callApi(url, 'budgets/site:local', { method: 'PUT', body: { rateBps: 45_000 } })
   await callApi(url, 'budgets/fleet', { method: 'PUT', body: { powerW: 40 } })
   const rules = {
     'uplink-nearly-full': { condition: 'site.rateBps > 0.5 budget', severity: 'warning' },
+    'draws-much': { condition: 'device.powerW > 4 for 10s', severity: 'info' },
     'camera-lost': { condition: 'device.offline for 5m', severity: 'critical' },
     'rollout-stopped': { condition: 'rollout.stopped', severity: 'critical' },
   }
