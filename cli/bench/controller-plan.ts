@@ -4,20 +4,21 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { EventBus } from '@espalier/controller/events'
 import type { Families } from '@espalier/controller/families'
 import { Fleet } from '@espalier/controller/ingest/fleet'
-import { createIngest } from '@espalier/controller/ingest/ingest'
+import { extendWindow } from '@espalier/controller/ingest/recent-window'
+import { windowBetween } from '@espalier/controller/ingest/window'
 import { predictNominal } from '@espalier/controller/plan/predict'
 import { createPlanner } from '@espalier/controller/planner/planner'
 import { openStore } from '@espalier/controller/store/open-store'
+import type { TelemetryRow } from '@espalier/controller/store/telemetry'
 import { Streams } from '@espalier/controller/uplink/streams'
 import type { Configuration } from '@espalier/shared/configuration'
-import { configurationId } from '@espalier/shared/configuration'
+import { configurationId, parseConfigurationId } from '@espalier/shared/configuration'
 import { Histogram } from '@espalier/shared/histogram'
 import { type DeviceId, deviceIdSchema, siteIdSchema, slotIdSchema } from '@espalier/shared/ids'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import { parseManifest } from '@espalier/shared/manifest/manifest'
 import type { Desired } from '@espalier/shared/messages/controller'
 import type { Birth, Telemetry } from '@espalier/shared/messages/device'
-import { formatMessage } from '@espalier/shared/messages/envelope'
 import { pino } from 'pino'
 import { seededRandom } from './seeded-random.ts'
 
@@ -37,9 +38,9 @@ const PER_SITE = 50
 const SPEEDS = [6e9, 12e9, 40e9]
 const SLOT = slotIdSchema.parse('cam0')
 /** Plans that are timed, and those before, in which the fleet settles and code is compiled. */
-const [TIMED, UNTIMED] = [5, 3]
-/** Limits are looked at again only once a plan has settled. */
-const ROUND_S = 15
+const [TIMED, UNTIMED] = [7, 10]
+/** Between two plans everybody is heard once. */
+const ROUND_S = 2
 const CPU_W = 2
 
 /** A device that costs its card times factors of its own. */
@@ -104,12 +105,13 @@ class FabricatedDevice {
     this.running = next
   }
 
-  say(body: unknown): Uint8Array {
-    const at = { v: 1, bd: 1, boot: `boot-${this.id}`, seq: this.#seq++, mono: 1000 * this.#seconds } as const
-    return formatMessage({ ...at, wall: 0, clk: 'none', body })
+  /** Counters after so many seconds more. */
+  work(seconds: number): TelemetryRow {
+    const counters = this.#count(seconds)
+    return { boot: `boot-${this.id}`, seq: this.#seq++, monoMs: 1000 * this.#seconds, counters }
   }
 
-  work(seconds: number): Telemetry {
+  #count(seconds: number): Telemetry {
     const nominal = predictNominal(this.running, this.birth.slots[0]!, this.#codec)
     const frames = Math.round(seconds * this.running.frameRate)
     const picture = Math.exp(0.2 * (this.#random() - 0.5))
@@ -147,18 +149,25 @@ class FabricatedDevice {
   }
 }
 
+/** What ingest makes of a telemetry message, without parsing and storing it. */
+function learn(fleet: Fleet, { id, birth }: FabricatedDevice, row: TelemetryRow, codec: CodecManifest, nowMs: number) {
+  const device = fleet.open(id)
+  const window = device.recent && windowBetween(device.recent.last, row, SLOT)
+  const configuration = window && parseConfigurationId(window.configuration)
+  device.recent = extendWindow(device.recent, row)
+  device.lastSeenMs = 1.7e12 + nowMs
+  if (window === undefined || configuration === undefined) return
+  const [slot] = birth.slots
+  fleet.beliefs.learn(device, slot!, window, predictNominal(configuration, slot!, codec), nowMs)
+}
+
 /**
- * The planner of the controller itself, with its database, ingest and a fleet of fabricated devices that it hears: what one
+ * The planner of the controller itself, with its database and a fleet of fabricated devices that it hears: what one
  * turn of its timer costs, from estimates and budgets to what is sent.
  *
  * @param models Folder of families.
- * @param onRound Called after each plan.
  */
-export async function measureController(
-  slots: number,
-  models: string,
-  onRound: () => void,
-): Promise<ControllerPlanResult> {
+export async function measureController(slots: number, models: string): Promise<ControllerPlanResult> {
   const manifest = parseManifest(await readFile(join(models, 'kodo', 'manifest.json'), 'utf8'), 'kodo')
   if (manifest.task !== 'image-codec') throw new TypeError('Cannot plan "kodo": expected an image codec')
   const known = { manifest, manifestDigest: 'a'.repeat(64) }
@@ -195,11 +204,6 @@ export async function measureController(
     capsuleS: 3600,
     signCapsule: (capsule) => capsule as never,
   })
-  const ignore = (): void => undefined
-  const ingest = createIngest({
-    ...{ store, fleet, families, events, clock, log },
-    ...{ onChange: ignore, onBirth: ignore, onUnknown: ignore },
-  })
   const plan = async (): Promise<number> => {
     told.clear()
     const from = process.cpuUsage()
@@ -207,19 +211,14 @@ export async function measureController(
     await turn()
     await turn()
     const { user, system } = process.cpuUsage(from)
-    onRound()
     return (user + system) / 1000
   }
   const hear = (seconds: number): void => {
     nowMs += 1000 * seconds
-    for (const device of devices)
-      ingest.receive(`espalier/v1/${device.id}/up/telemetry`, device.say(device.work(seconds)))
+    for (const device of devices) learn(fleet, device, device.work(seconds), manifest, nowMs)
   }
   try {
-    for (const device of devices) {
-      ingest.receive(`espalier/v1/${device.id}/up/state`, device.say({ state: 'ready' }))
-      ingest.receive(`espalier/v1/${device.id}/up/birth`, device.say(device.birth))
-    }
+    for (const { id, birth } of devices) Object.assign(fleet.open(id), { state: 'ready', birth })
     const sites = Math.ceil(slots / PER_SITE)
     for (let s = 0; s < sites; s++) {
       const place = { gateway: `mast-${Math.floor(s / 10)}`, carbonGPerKwh: [60, 320, 480][s % 3]! }
@@ -232,9 +231,7 @@ export async function measureController(
     const firstMs = await plan()
     const rounds: { ms: number; changed: number }[] = []
     for (let round = 0; round < UNTIMED + TIMED; round++) {
-      // Two messages, or nothing can be measured of the last ten seconds.
-      hear(ROUND_S - 5)
-      hear(5)
+      hear(ROUND_S)
       rounds.push({ ms: await plan(), changed: told.size })
     }
     const timed = rounds.slice(UNTIMED).sort((a, b) => a.ms - b.ms)

@@ -7,6 +7,7 @@ import { makeTables } from '@espalier/controller/solver/tables'
 import { MODELS_DIR } from '../models.ts'
 import { startProgress } from '../progress.ts'
 import { atLeast, atMost, type Check, type Findings } from './checks.ts'
+import { type ControllerPlanResult, measureController } from './controller-plan.ts'
 import { formatLp } from './lp-text.ts'
 import { measureProduction, type ProductionResult } from './production-plan.ts'
 import { makeSampleFleet } from './sample-fleet.ts'
@@ -21,6 +22,8 @@ const TIMED_RUNS = 7
 /** The first runs are compiled while they run; a controller has been running for a while. */
 const UNTIMED_RUNS = 3
 const CHANGES = 2000
+/** The controller plans so often unless it is configured otherwise. */
+const PLAN_INTERVAL_S = 2
 
 interface SizeResult {
   readonly slots: number
@@ -177,7 +180,7 @@ async function compareWithHighs(slots: number) {
   }
 }
 
-function toPage(sizes: readonly SizeResult[], production: ProductionResult): string {
+function toPage(sizes: readonly SizeResult[], production: ProductionResult, controller: ControllerPlanResult): string {
   return [
     '| slots | seeds | mean gap | largest gap | to the integer bound |',
     '|---|---|---|---|---|',
@@ -194,6 +197,7 @@ function toPage(sizes: readonly SizeResult[], production: ProductionResult): str
     `| after telemetry of every slot | ${production.nextMs.toFixed(0)} |`,
     `| after telemetry of one slot | ${production.oneMs.toFixed(0)} |`,
     `| what if all uplinks had a fifth less | ${production.whatIfMs.toFixed(0)} |`,
+    `| one turn of the controller after telemetry of every device: budgets, margins, plan, and the commit and capsules of ${controller.changed} devices | ${controller.replanMs.toFixed(0)} |`,
     '',
   ].join('\n')
 }
@@ -206,6 +210,7 @@ export async function benchPlanner(): Promise<Findings> {
     const speed = [10_000, 100_000].map(measureSpeed)
     const changes = measureChanges()
     const production = await measureProduction(10_000, MODELS_DIR, time)
+    const controller = await measureController(10_000, MODELS_DIR)
     const rivals = []
     for (const slots of [100, 1000]) rivals.push(await compareWithHighs(slots))
     const sizes = SIZES.map((slots) => measureSize(slots, () => progress.update(++done, SIZES.length * SEEDS)))
@@ -235,11 +240,16 @@ export async function benchPlanner(): Promise<Findings> {
             atLeast('faster than HiGHS, 1,000 slots, both relaxed', rivals[1].relaxedTimes, 500, 'times'),
             atLeast('faster than HiGHS to 0.1 %, 1,000 slots, both whole plans', rivals[1].wholeTimes, 500, 'times'),
           ]),
+      atMost('10,000 real slots replanned, CPU', controller.replanMs / 1000, PLAN_INTERVAL_S, 's'),
       atMost('one slot changes, median', changes.medianMs, 0.2, 'ms of CPU'),
       atMost('one slot changes, slots moved, mean', changes.meanMoved, 2, ''),
     ]
     if (rivals.includes(undefined)) process.stderr.write('SKIPPED comparison with HiGHS: it is not installed\n')
-    return { checks, details: { sizes, speed, changes, production, rivals }, page: toPage(sizes, production) }
+    return {
+      checks,
+      details: { sizes, speed, changes, production, controller, rivals },
+      page: toPage(sizes, production, controller),
+    }
   } finally {
     progress.stop()
   }

@@ -42,7 +42,7 @@ export function makeCapsuleLadder(chosen: Option, allowed: readonly Option[]): R
 
 /** What digits beyond these say is noise, and bytes are paid for. */
 function rounded({ configuration, rateBps, powerW, utility, latencyMs }: Rung): Rung {
-  const to = (value: number, digits: number): number => Number(value.toFixed(digits))
+  const to = (value: number, digits: number): number => Math.round(value * 10 ** digits) / 10 ** digits
   return {
     configuration,
     rateBps: to(rateBps, 0),

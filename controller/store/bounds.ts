@@ -9,7 +9,7 @@ const rowSchema = z.object({ body: z.string() })
 /** How wide the bounds of a plan must be, as learned. */
 export interface Bounds {
   readonly latencyK: number
-  /** By limit: `site:<id>`, `fleet`. */
+  /** By limit: `site:<id>`, `gateway:<id>`, `power`, `carbon`. */
   readonly rows: ReadonlyMap<string, RowMargin>
 }
 
