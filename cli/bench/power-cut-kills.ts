@@ -152,14 +152,20 @@ export async function runKills(options: {
       { timeoutMs: PATIENCE_MS },
     ).catch(() => undefined)
   const known = new Set([installed, ...ordered])
+  let lastOrder = installed
+  /** Order what neither runs nor was ordered last: one that failed is not tried again before another was ordered. */
+  const orderAnother = async (): Promise<Digest> => {
+    lastOrder = [...ordered, installed].find((digest) => digest !== now()?.manifestDigest && digest !== lastOrder)!
+    await order(lastOrder)
+    return lastOrder
+  }
   const kills: Kill[] = []
   let [unrunnable, corrupt] = [0, 0]
   try {
     await waitFor('the broker', async () => link.isConnected() || undefined, { timeoutMs: PATIENCE_MS })
     await runsAgain('a running device', undefined)
     while (kills.length < options.kills) {
-      const wanted = ordered.find((digest) => digest !== now()?.manifestDigest) ?? ordered[0]!
-      await order(wanted)
+      await orderAnother()
       await delay(options.random() * UPDATE_MS)
       const boot = telemetry?.boot
       const phase = now()?.update?.state ?? 'idle'
@@ -176,13 +182,14 @@ export async function runKills(options: {
       kills.push({ phase, seconds })
       options.onKill({ phase, seconds })
     }
-    // Undisturbed, and another than before: its attempts are counted anew.
-    const last = ordered.find((digest) => digest !== now()?.manifestDigest) ?? ordered[0]!
-    await order(installed)
-    await order(last)
+    const last = await orderAnother()
     const ended = await waitFor(
       'the end of the last update',
-      async () => (['committed', 'rolled-back', 'safe'].includes(now()?.update?.state ?? '') ? now() : undefined),
+      async () => {
+        const { update } = now() ?? {}
+        const isOver = update?.manifestDigest === last && ['committed', 'rolled-back', 'safe'].includes(update.state)
+        return isOver ? now() : undefined
+      },
       { timeoutMs: PATIENCE_MS },
     ).catch(() => undefined)
     corrupt += await countCorrupt(dataDir)
