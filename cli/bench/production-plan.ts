@@ -4,6 +4,7 @@ import { priorEstimate } from '@espalier/controller/estimate/slot-estimate'
 import type { PlanLimits } from '@espalier/controller/plan/limits'
 import type { SlotInput } from '@espalier/controller/plan/option'
 import { choosePlan, planPrepared } from '@espalier/controller/plan/plan-fleet'
+import { FleetSolver } from '@espalier/controller/plan/solve'
 import { SlotCache } from '@espalier/controller/planner/slot-inputs'
 import { comparePlans } from '@espalier/controller/planner/what-if'
 import { slotIdSchema } from '@espalier/shared/ids'
@@ -86,9 +87,10 @@ export async function measureProduction(
     carbon: limit(slots * 3500 * 270),
   })
   const cache = new SlotCache()
+  const solver = new FleetSolver(0.25)
   const plan = (warm?: { mu: number; nu: number }) => {
     const prepared = cache.prepare(inputs)
-    return { prepared, plan: planPrepared(prepared, limitsAt(1), warm) }
+    return { prepared, plan: planPrepared(prepared, limitsAt(1), warm, solver) }
   }
   const first = time(() => plan())
   inputs = inputs.map((input, i) => ({

@@ -14,10 +14,10 @@ import {
   type Row,
 } from './limits.ts'
 import type { Option, SlotInput } from './option.ts'
-import { type Prepared, prepareSlot } from './prepare.ts'
+import { type Listed, type Prepared, prepareSlot } from './prepare.ts'
 import { type PricedRow, priceRow } from './price-text.ts'
 import type { Choice, Solution } from './problem.ts'
-import { openProblem, type ProblemLimits } from './solve.ts'
+import { FleetSolver, type ProblemLimits } from './solve.ts'
 
 export type { Alarm } from './alarms.ts'
 export type { Limit, Row } from './limits.ts'
@@ -39,37 +39,50 @@ export interface PlannedSlot {
   readonly why: Explanation
 }
 
+/** What slots of one site and grid have in common. */
+interface Place {
+  readonly rows: readonly SlotRow[]
+  readonly prices: PlannedSlot['prices']
+}
+
 class LazySlot implements PlannedSlot {
   readonly input: SlotInput
   readonly chosen: Option
   readonly lease: Lease
-  readonly allowed: readonly Option[]
   readonly prices: PlannedSlot['prices']
   readonly #prepared: Prepared
   readonly #rows: readonly SlotRow[]
   readonly #plan: Explanation['plan']
+  #listed: Listed | undefined
   #ladder: readonly Rung[] | undefined
   #why: Explanation | undefined
 
-  constructor(prepared: Prepared, chosen: Option, lease: Lease, rows: readonly SlotRow[], plan: Explanation['plan']) {
-    const { lambda, mu } = slotPrices(rows)
+  constructor(prepared: Prepared, chosen: Option, lease: Lease, place: Place, plan: Explanation['plan']) {
     this.input = prepared.input
     this.chosen = chosen
     this.lease = lease
-    this.allowed = prepared.allowed
-    this.prices = { lambda: lambda / 1e6, mu: mu / 1e3 }
+    this.prices = place.prices
     this.#prepared = prepared
-    this.#rows = rows
+    this.#rows = place.rows
     this.#plan = plan
   }
 
+  get #list(): Listed {
+    this.#listed ??= this.#prepared.list()
+    return this.#listed
+  }
+
+  get allowed(): readonly Option[] {
+    return this.#list.allowed
+  }
+
   get ladder(): readonly Rung[] {
-    this.#ladder ??= makeLadder(this.chosen, this.#prepared.allowed)
+    this.#ladder ??= makeLadder(this.chosen, this.allowed)
     return this.#ladder
   }
 
   get why(): Explanation {
-    this.#why ??= explain(this.#prepared, this.chosen, this.#rows, this.#plan)
+    this.#why ??= explain(this.#prepared, this.#list, this.chosen, this.#rows, this.#plan)
     return this.#why
   }
 }
@@ -123,28 +136,29 @@ function isInfeasible(key: string, solution: Solution): boolean {
   return kind === 'gateway' ? solution.infeasibleGateways.includes(id!) : solution.isPowerInfeasible
 }
 
-/** Solve, look at how uncertain the answer is, tighten the rows that would not hold, and solve again. */
+/**
+ * Solve, look at how uncertain the answer is, tighten the rows that would not hold, and solve again.
+ *
+ * @param solver Of the fleet, with the tables of the plan before.
+ */
 export function solveWithMargins<C extends Choice>(
   slots: readonly Plannable<C>[],
   limits: PlanLimits,
   warm?: FleetWidePrices,
+  solver = new FleetSolver(),
 ): { solution: Solution; chosen: C[]; rows: readonly MeasuredRow[] } {
   const inputs = slots.map(({ input }) => input)
   const rows = listRows(inputs, limits)
   const capacity = new Map(rows.map((row) => [row.key, plannable(row, inputs)]))
-  const problem = {
-    slots: slots.map(({ input: { key, site, carbonGPerKwh }, allowed }) => ({
-      key,
-      site,
-      choices: allowed,
-      carbonGPerKwh,
-    })),
-    ...toProblemLimits(limits, capacity),
-  }
-  const solveUnder = openProblem(problem, warm)
+  const columns = slots.map(({ input: { key, site, carbonGPerKwh }, choices }) => ({
+    key,
+    site,
+    choices,
+    carbonGPerKwh,
+  }))
+  let solution = solver.solve(columns, toProblemLimits(limits, capacity), warm)
   for (let attempt = 1; ; attempt++) {
-    const solution = solveUnder(toProblemLimits(limits, capacity))
-    const chosen = solution.chosen.map((c, i) => slots[i]!.allowed[c]!)
+    const chosen = solution.chosen.map((c, i) => slots[i]!.optionAt(c))
     let isKept = true
     // Each attempt tightens a little more than was missing, so that this ends.
     const extra = 1 + 0.02 * attempt
@@ -156,6 +170,7 @@ export function solveWithMargins<C extends Choice>(
       capacity.set(key, Math.max(0, Math.min(Math.floor(total - reserved - extra * margin), planned - 1)))
     }
     if (isKept || attempt === MAX_ATTEMPTS) return { solution, chosen, rows: measured }
+    solution = solver.solveUnder(toProblemLimits(limits, capacity))
   }
 }
 
@@ -193,20 +208,22 @@ interface Chosen {
   readonly measured: readonly Measured[]
 }
 
-function choose(slots: readonly Prepared[], limits: PlanLimits, warm: FleetWidePrices | undefined): Chosen {
+function choose(
+  slots: readonly Prepared[],
+  limits: PlanLimits,
+  warm: FleetWidePrices | undefined,
+  solver?: FleetSolver,
+): Chosen {
   const inputs = slots.map(({ input }) => input)
-  const { solution, chosen, rows } = solveWithMargins(slots, limits, warm)
+  const { solution, chosen, rows } = solveWithMargins(slots, limits, warm, solver)
   const measured = rows.map((row) => ({ ...row, price: priceOf(row.key, solution) }))
   // A slot that has the best that it may run gains nothing from more of anything.
-  const isHeld = slots.map(({ allowed }, i) => allowed.some(({ utility }) => utility > chosen[i]!.utility))
+  const isHeld = (i: number): boolean => slots[i]!.mostUtility > chosen[i]!.utility
   const value = solution.value / 1e6
   const bound = Math.max(solution.bound / 1e6, value)
   const choices = {
     chosen,
-    rows: [
-      ...measured.map((m) => priceRow(m, m.row, m.price, inputs, chosen, (i) => isHeld[i]!)),
-      ...deviceRows(inputs, chosen),
-    ],
+    rows: [...measured.map((m) => priceRow(m, m.row, m.price, inputs, chosen, isHeld)), ...deviceRows(inputs, chosen)],
     value,
     bound,
     integerBound: Math.min(bound, Math.max(solution.integerBound / 1e6, value)),
@@ -227,9 +244,32 @@ export function choosePlan(slots: readonly Prepared[], limits: PlanLimits, warm?
   return choose(slots, limits, warm).choices
 }
 
-/** @see planFleet */
-export function planPrepared(slots: readonly Prepared[], limits: PlanLimits, warm?: FleetWidePrices): Plan {
-  const { choices, measured } = choose(slots, limits, warm)
+/** Places are few: what they have in common is worked out once for each. */
+function listPlaces(row: Parameters<typeof rowsOf>[1]): (input: SlotInput) => Place {
+  const bySite = new Map<string, { input: SlotInput; place: Place }>()
+  return (input) => {
+    const known = bySite.get(input.site)
+    const isSame = known?.input.gateway === input.gateway && known?.input.carbonGPerKwh === input.carbonGPerKwh
+    if (known !== undefined && isSame) return known.place
+    const rows = rowsOf(input, row)
+    const { lambda, mu } = slotPrices(rows)
+    const place = { rows, prices: { lambda: lambda / 1e6, mu: mu / 1e3 } }
+    bySite.set(input.site, { input, place })
+    return place
+  }
+}
+
+/**
+ * @param solver Keeps what the next plan of the same fleet can use.
+ * @see planFleet
+ */
+export function planPrepared(
+  slots: readonly Prepared[],
+  limits: PlanLimits,
+  warm?: FleetWidePrices,
+  solver?: FleetSolver,
+): Plan {
+  const { choices, measured } = choose(slots, limits, warm, solver)
   const { chosen, ...totals } = choices
   const totalsOfPlan = { value: choices.value, bound: choices.bound, gap: choices.gap }
   const byKey = new Map(measured.map(({ key, row, price }) => [key, { row, price, slack: free(row) }]))
@@ -239,12 +279,12 @@ export function planPrepared(slots: readonly Prepared[], limits: PlanLimits, war
     chosen,
   )
   const power = byKey.get('power')
+  const placeOf = listPlaces((key) => byKey.get(key))
   return {
     ...totals,
-    slots: slots.map((prepared, i) => {
-      const rows = rowsOf(prepared.input, (key) => byKey.get(key))
-      return new LazySlot(prepared, chosen[i]!, leases[i]!, rows, totalsOfPlan)
-    }),
+    slots: slots.map(
+      (prepared, i) => new LazySlot(prepared, chosen[i]!, leases[i]!, placeOf(prepared.input), totalsOfPlan),
+    ),
     loads: new Map(measured.map(({ key, row }) => [key, row])),
     sites: new Map(
       [...limits.sites.keys()].map((site) => {

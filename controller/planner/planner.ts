@@ -13,6 +13,7 @@ import { type DeviceRecord, type Fleet, isConnected } from '../ingest/fleet.ts'
 import type { PlanLimits } from '../plan/limits.ts'
 import { choosePlan, type Plan, type PlannedSlot, planPrepared } from '../plan/plan-fleet.ts'
 import type { Prepared } from '../plan/prepare.ts'
+import { FleetSolver } from '../plan/solve.ts'
 import type { FleetWidePrices } from '../solver/columns.ts'
 import type { Budget } from '../store/budgets.ts'
 import type { Store } from '../store/open-store.ts'
@@ -62,6 +63,8 @@ export interface Planner {
 
 /** After a plan changed, measurements of the last ten seconds still hold what ran before. */
 const SETTLING_MS = 14_000
+/** Choices of a slot come and go with its estimates: for so many more its tables have room, as a share. */
+const ROOM = 0.25
 /** A lease is renewed three times within its time to live. */
 const RENEWAL_MS = (LEASE_TTL_S * 1000) / 3
 
@@ -78,6 +81,7 @@ export function createPlanner(options: PlannerOptions): Planner {
   let issuedMs = 0
   let plan: Plan | undefined
   const cache = new SlotCache()
+  const solver = new FleetSolver(ROOM)
   /** What the latest plan was made of. */
   let basis:
     | {
@@ -204,7 +208,7 @@ export function createPlanner(options: PlannerOptions): Planner {
     const sources = { families, beliefs: fleet.beliefs, budgets, plannedOf: (key: string) => explorer.plannedOf(key) }
     const slots = cache.prepare(listInputs(fleet.list().filter(isPlannable), sources))
     const warm = plan?.prices
-    const next = explorer.apply(planPrepared(slots, limits, warm), clock.monotonicMs())
+    const next = explorer.apply(planPrepared(slots, limits, warm, solver), clock.monotonicMs())
     basis = { slots, limits, warm }
     const slotsOf = new Map<DeviceId, PlannedSlot[]>()
     for (const slot of next.slots) {

@@ -71,14 +71,14 @@ export class SlotCache {
       const input = inputs[i]!
       const known = before.get(input.key)
       if (known === undefined || !isSamePlace(known.input, input)) prepared[i] = prepareSlot(input)
-      else if (isSame(known.input, input)) prepared[i] = { ...known, input }
+      else if (isSame(known.input, input)) prepared[i] = known.with(input)
       else if (refreshed < REFRESHED) {
         refreshed++
         this.#turn = i + 1
         prepared[i] = prepareSlot(input)
       } else {
         const { estimate, peers, latencyK } = known.input
-        prepared[i] = { ...known, input: { ...input, estimate, peers, latencyK } }
+        prepared[i] = known.with({ ...input, estimate, peers, latencyK })
       }
     }
     this.#known = new Map(prepared.map((slot) => [slot.input.key, slot]))
@@ -91,6 +91,6 @@ export function withFacts(slots: readonly Prepared[], factsOf: (input: SlotInput
   return slots.map((slot) => {
     const { gateway: _, carbonGPerKwh: __, maxPowerW: ___, ...rest } = slot.input
     const input: SlotInput = { ...rest, ...factsOf(slot.input) }
-    return isSame(slot.input, input) ? { ...slot, input } : prepareSlot(input)
+    return isSame(slot.input, input) ? slot.with(input) : prepareSlot(input)
   })
 }

@@ -295,3 +295,20 @@ describe('prune()', () => {
     )
   })
 })
+
+describe('prepareSlot()', () => {
+  test('makes one option as it makes all of them, and its columns say the same', () => {
+    for (const planned of [undefined, listOptions(slot(1))[40]!.configuration]) {
+      const prepared = prepareSlot({ ...slot(1), planned })
+      const { allowed } = prepared.list()
+      expect(allowed).toEqual(prune(allowedOptions(listOptions(prepared.input)).allowed))
+      for (const [k, option] of allowed.entries()) {
+        expect(prepared.optionAt(k)).toEqual(option)
+        expect(prepared.choices.rateBps[k]).toBe(option.rateBps)
+        expect(prepared.choices.powerMw[k]).toBe(option.powerMw)
+        expect(prepared.choices.utility[k]).toBe(option.utility)
+      }
+      expect(prepared.mostUtility).toBe(Math.max(...allowed.map(({ utility }) => utility)))
+    }
+  })
+})
