@@ -87,7 +87,7 @@ export async function measureProduction(
     carbon: limit(slots * 3500 * 270),
   })
   const cache = new SlotCache()
-  const solver = new FleetSolver(0.25)
+  const solver = new FleetSolver(true)
   const plan = (warm?: { mu: number; nu: number }) => {
     const prepared = cache.prepare(inputs)
     return { prepared, plan: planPrepared(prepared, limitsAt(1), warm, solver) }

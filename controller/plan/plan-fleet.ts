@@ -14,7 +14,7 @@ import {
   type Row,
 } from './limits.ts'
 import type { Option, SlotInput } from './option.ts'
-import { type Listed, type Prepared, prepareSlot } from './prepare.ts'
+import { type Prepared, prepareSlot } from './prepare.ts'
 import { type PricedRow, priceRow } from './price-text.ts'
 import type { Choice, Solution } from './problem.ts'
 import { FleetSolver, type ProblemLimits } from './solve.ts'
@@ -53,7 +53,6 @@ class LazySlot implements PlannedSlot {
   readonly #prepared: Prepared
   readonly #rows: readonly SlotRow[]
   readonly #plan: Explanation['plan']
-  #listed: Listed | undefined
   #ladder: readonly Rung[] | undefined
   #why: Explanation | undefined
 
@@ -67,13 +66,8 @@ class LazySlot implements PlannedSlot {
     this.#plan = plan
   }
 
-  get #list(): Listed {
-    this.#listed ??= this.#prepared.list()
-    return this.#listed
-  }
-
   get allowed(): readonly Option[] {
-    return this.#list.allowed
+    return this.#prepared.list().allowed
   }
 
   get ladder(): readonly Rung[] {
@@ -82,7 +76,7 @@ class LazySlot implements PlannedSlot {
   }
 
   get why(): Explanation {
-    this.#why ??= explain(this.#prepared, this.#list, this.chosen, this.#rows, this.#plan)
+    this.#why ??= explain(this.#prepared, this.#prepared.list(), this.chosen, this.#rows, this.#plan)
     return this.#why
   }
 }

@@ -87,6 +87,9 @@ function find(input: SlotInput): Findings {
   }
 }
 
+/** Ladder, reasons and capsule of a slot are asked for one after the other; of all slots they would fill a gigabyte. */
+let lastListed: { readonly slot: Prepared; readonly listed: Listed } | undefined
+
 /**
  * What of a slot's options can matter to a plan. The options themselves are made again where they are asked for: a fleet has
  * millions of them, and a plan looks at one of each slot.
@@ -148,8 +151,12 @@ export class Prepared {
   }
 
   list(): Listed {
-    const options = listOptions(this.input)
-    return { allowed: Array.from(this.#findings.positions, (at) => options[at]!), capped: listCapped(options) }
+    if (lastListed?.slot !== this) {
+      const options = listOptions(this.input)
+      const allowed = Array.from(this.#findings.positions, (at) => options[at]!)
+      lastListed = { slot: this, listed: { allowed, capped: listCapped(options) } }
+    }
+    return lastListed.listed
   }
 }
 

@@ -55,15 +55,17 @@ function toShape(slots: readonly SlotColumns[], gateways: ReadonlyMap<string, Ga
   }
 }
 
-/**
- * @param room So many more choices than a slot has now find room in its place, as a share: copies of its last one, which
- *   change nothing.
- */
-function toColumns({ slots, slotOrder, siteIds }: Shape, room: number): Omit<FleetColumns, 'limits'> {
+/** Choices of a slot come and go with its estimates: so many more find room, copies of its last one, which change nothing. */
+const roomFor = (count: number): number => 16 + Math.ceil(count / 2)
+
+/** @param hasRoom For more choices than slots have now. */
+function toColumns({ slots, slotOrder, siteIds }: Shape, hasRoom: boolean): Omit<FleetColumns, 'limits'> {
   const siteAt = new Map(siteIds.map((site, s) => [site, s]))
   const start = new Int32Array(slots.length + 1)
-  for (const [k, i] of slotOrder.entries())
-    start[k + 1] = start[k]! + Math.ceil((1 + room) * slots[i]!.choices.rateBps.length)
+  for (const [k, i] of slotOrder.entries()) {
+    const count = slots[i]!.choices.rateBps.length
+    start[k + 1] = start[k]! + count + (hasRoom ? roomFor(count) : 0)
+  }
   const column = (of: keyof OptionColumns): Float64Array => {
     const all = new Float64Array(start[slots.length]!)
     for (const [k, i] of slotOrder.entries()) {
@@ -109,13 +111,13 @@ const isSamePlace = (a: SlotColumns, b: SlotColumns): boolean =>
  * space stay, and choices are sorted again only of slots that have others. What it is asked once it answers as `solve()` does.
  */
 export class FleetSolver {
-  readonly #room: number
+  readonly #hasRoom: boolean
   #shape: Shape | undefined
   #solved: Solved | undefined
 
-  /** @param room So many choices more than a slot has at first need no new tables, as a share. */
-  constructor(room = 0) {
-    this.#room = room
+  /** @param hasRoom Slots that later have more choices need no new tables; costs a little the first time. */
+  constructor(hasRoom = false) {
+    this.#hasRoom = hasRoom
   }
 
   /** @param warm Prices to start from. */
@@ -136,7 +138,10 @@ export class FleetSolver {
     const shape = toShape(slots, limits.gateways ?? NO_GATEWAYS)
     // Nothing is remembered of what may throw half way.
     this.#solved = undefined
-    this.#solved = solveTables(makeTables({ ...toColumns(shape, this.#room), limits: toLimits(limits, shape) }), warm)
+    this.#solved = solveTables(
+      makeTables({ ...toColumns(shape, this.#hasRoom), limits: toLimits(limits, shape) }),
+      warm,
+    )
     this.#shape = shape
     return this.#read(limits)
   }

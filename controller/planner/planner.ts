@@ -2,6 +2,7 @@ import type { Clock } from '@espalier/shared/clock'
 import { describeError, StoreError } from '@espalier/shared/errors'
 import type { DeviceId } from '@espalier/shared/ids'
 import type { Capsule } from '@espalier/shared/messages/capsule'
+import type { Desired } from '@espalier/shared/messages/controller'
 import type { Signed } from '@espalier/shared/signature/signed-document'
 import type { Logger } from 'pino'
 import type { MqttLink } from '../broker/mqtt-link.ts'
@@ -18,11 +19,12 @@ import type { FleetWidePrices } from '../solver/columns.ts'
 import type { Budget } from '../store/budgets.ts'
 import type { Store } from '../store/open-store.ts'
 import type { Streams } from '../uplink/streams.ts'
-import { type DesiredBody, LEASE_TTL_S, leaseSum, mustPublish, outlineDesired, withLadders } from './desired-state.ts'
+import { type DesiredBody, leaseSum, mustPublish, outlineDesired, withLadders } from './desired-state.ts'
 import { Explorer } from './explorer.ts'
 import { type Holder, makeLimits, slotFacts } from './fleet-limits.ts'
 import { measureLoad } from './measure-load.ts'
 import { type DeviceLoad, readLimits } from './read-limits.ts'
+import { renewalMs } from './renewal.ts'
 import { reserveOf } from './reserve.ts'
 import { listInputs, SlotCache, withFacts } from './slot-inputs.ts'
 import type { WhatIfAnswer } from './what-if.ts'
@@ -63,15 +65,14 @@ export interface Planner {
 
 /** After a plan changed, measurements of the last ten seconds still hold what ran before. */
 const SETTLING_MS = 14_000
-/** Choices of a slot come and go with its estimates: for so many more its tables have room, as a share. */
-const ROOM = 0.25
-/** A lease is renewed three times within its time to live. */
-const RENEWAL_MS = (LEASE_TTL_S * 1000) / 3
+/** By how much the bound on latency must have moved, in standard deviations, to be written down. */
+const SAVED_STEP = 0.01
 
 export function createPlanner(options: PlannerOptions): Planner {
   const { store, fleet, families, streams, events, clock, log } = options
   const withFamilyOrders = options.withFamilyOrders ?? ((bodies) => bodies)
   const margins = new RowMargins(store.bounds.load()?.rows)
+  let saved = { looks: 0, latencyK: Number.NaN }
   const explorer = new Explorer()
   const publishedMs = new Map<DeviceId, number>()
   /** As the latest plan that had the device sees it. */
@@ -81,7 +82,7 @@ export function createPlanner(options: PlannerOptions): Planner {
   let issuedMs = 0
   let plan: Plan | undefined
   const cache = new SlotCache()
-  const solver = new FleetSolver(ROOM)
+  const solver = new FleetSolver(true)
   /** What the latest plan was made of. */
   let basis:
     | {
@@ -139,6 +140,14 @@ export function createPlanner(options: PlannerOptions): Planner {
     }
   }
 
+  /** What moved too little to matter is not worth a write: a fleet moves the bound on latency with every message. */
+  function saveBounds(): void {
+    const { latencyK } = fleet.beliefs
+    if (margins.looks === saved.looks && Math.abs(latencyK - saved.latencyK) < SAVED_STEP) return
+    store.bounds.save({ latencyK, rows: margins.learned })
+    saved = { looks: margins.looks, latencyK }
+  }
+
   function send(id: DeviceId): void {
     const desired = fleet.get(id)?.desired
     if (desired === undefined) return
@@ -150,13 +159,16 @@ export function createPlanner(options: PlannerOptions): Planner {
   }
 
   /** With each generation and each birth: while a device is in contact its capsule stays as good as new by itself. */
-  function sendCapsule(id: DeviceId): void {
-    const desired = fleet.get(id)?.desired
+  function renewCapsule(id: DeviceId, desired: Desired): Capsule | undefined {
     const planned = plannedSlots.get(id)
-    if (desired === undefined || planned === undefined) return
+    if (planned === undefined) return undefined
     // A clock that was set back must not make a new capsule look old.
     issuedMs = Math.max(clock.wallMs(), issuedMs + 1)
-    const capsule = makeCapsule(id, desired, planned, { issuedMs, validS: options.capsuleS })
+    return makeCapsule(id, desired, planned, { issuedMs, validS: options.capsuleS })
+  }
+
+  function sendCapsule(id: DeviceId, capsule: Capsule | undefined): void {
+    if (capsule === undefined) return
     options
       .link()
       .publishCapsule(id, options.signCapsule(capsule))
@@ -178,13 +190,13 @@ export function createPlanner(options: PlannerOptions): Planner {
         const desired = store.desired.commit(id, withLadders(outline, slots))
         for (const { input, why } of slots)
           store.decisions.add({ device: id, slot: input.birth.slot, gen: desired.gen, atMs, why })
-        return [id, desired] as const
+        return { id, desired, capsule: renewCapsule(id, desired) }
       }),
     )
-    for (const [id, desired] of committed) {
+    for (const { id, desired, capsule } of committed) {
       fleet.open(id).desired = desired
       send(id)
-      sendCapsule(id)
+      sendCapsule(id, capsule)
     }
   }
 
@@ -203,7 +215,7 @@ export function createPlanner(options: PlannerOptions): Planner {
     const budgets = store.budgets.list()
     const loads = listLoads(budgets)
     checkLimits(loads)
-    store.bounds.save({ latencyK: fleet.beliefs.latencyK, rows: margins.learned })
+    saveBounds()
     const limits = limitsUnder(budgets, loads)
     const sources = { families, beliefs: fleet.beliefs, budgets, plannedOf: (key: string) => explorer.plannedOf(key) }
     const slots = cache.prepare(listInputs(fleet.list().filter(isPlannable), sources))
@@ -247,7 +259,7 @@ export function createPlanner(options: PlannerOptions): Planner {
       events.emit({ kind: 'plan', data: { devices: [...changed], value, bound, gap } })
     }
     for (const id of bodies.keys())
-      if (clock.monotonicMs() - (publishedMs.get(id) ?? Number.NEGATIVE_INFINITY) > RENEWAL_MS) send(id)
+      if (clock.monotonicMs() - (publishedMs.get(id) ?? Number.NEGATIVE_INFINITY) > renewalMs(id)) send(id)
   }
 
   function tryPlan(): void {
@@ -272,7 +284,8 @@ export function createPlanner(options: PlannerOptions): Planner {
     },
     republish(id) {
       send(id)
-      sendCapsule(id)
+      const desired = fleet.get(id)?.desired
+      if (desired !== undefined) sendCapsule(id, renewCapsule(id, desired))
     },
     latest: () => plan,
     whatIf(changes) {
