@@ -96,6 +96,8 @@ export interface Choices {
   readonly alarms: readonly Alarm[]
   /** Where the next plan may begin to look for prices. */
   readonly prices: FleetWidePrices
+  /** Every slot was looked at, not only those that changed. */
+  readonly isWhole: boolean
 }
 
 export interface Plan extends Omit<Choices, 'chosen'> {
@@ -144,13 +146,7 @@ export function solveWithMargins<C extends Choice>(
   const inputs = slots.map(({ input }) => input)
   const rows = listRows(inputs, limits)
   const capacity = new Map(rows.map((row) => [row.key, plannable(row, inputs)]))
-  const columns = slots.map(({ input: { key, site, carbonGPerKwh }, choices }) => ({
-    key,
-    site,
-    choices,
-    carbonGPerKwh,
-  }))
-  let solution = solver.solve(columns, toProblemLimits(limits, capacity), warm)
+  let solution = solver.solve(slots, toProblemLimits(limits, capacity), warm)
   for (let attempt = 1; ; attempt++) {
     const chosen = solution.chosen.map((c, i) => slots[i]!.optionAt(c))
     let isKept = true
@@ -166,6 +162,36 @@ export function solveWithMargins<C extends Choice>(
     if (isKept || attempt === MAX_ATTEMPTS) return { solution, chosen, rows: measured }
     solution = solver.solveUnder(toProblemLimits(limits, capacity))
   }
+}
+
+/** So many slots at most move alone. */
+const MOST_CHANGED = 32
+/** By so much more than after the last whole plan a plan may lie below its bound. */
+const MOST_GAP_MORE = 0.001
+
+/**
+ * The plan of before where only slots that were heard of, and a neighbour of each, move.
+ *
+ * @param wholeGap Of the last whole plan.
+ * @returns Undefined where that does not keep every limit, or is too far from the bound: then `solveWithMargins()`.
+ */
+function changeWithMargins<C extends Choice>(
+  slots: readonly Plannable<C>[],
+  limits: PlanLimits,
+  solver: FleetSolver,
+  wholeGap: number,
+): ReturnType<typeof solveWithMargins<C>> | undefined {
+  const inputs = slots.map(({ input }) => input)
+  const rows = listRows(inputs, limits)
+  const capacity = new Map(rows.map((row) => [row.key, plannable(row, inputs)]))
+  const solution = solver.change(slots, toProblemLimits(limits, capacity), MOST_CHANGED)
+  if (solution === undefined) return undefined
+  const { bound, value } = solution
+  if (bound > 0 && (bound - value) / bound > wholeGap + MOST_GAP_MORE) return undefined
+  const chosen = solution.chosen.map((c, i) => slots[i]!.optionAt(c))
+  const measured = rows.map((row) => ({ ...row, row: measureRow(row, inputs, chosen) }))
+  if (measured.some(({ key, row }) => !row.isKept && !isInfeasible(key, solution))) return undefined
+  return { solution, chosen, rows: measured }
 }
 
 function priceOf(key: string, { lambda, gamma, mu, nu }: Solution): number {
@@ -197,6 +223,15 @@ function deviceRows(inputs: readonly SlotInput[], chosen: readonly Option[]): Pr
   }))
 }
 
+export interface PlanAgain {
+  /** Keeps what the next plan of the same fleet can use. */
+  readonly solver?: FleetSolver
+  /**
+   * Gap of the last whole plan: where few slots changed since the plan before, only they are planned. Absent: all are.
+   */
+  readonly wholeGap?: number | undefined
+}
+
 interface Chosen {
   readonly choices: Choices
   readonly measured: readonly Measured[]
@@ -206,10 +241,12 @@ function choose(
   slots: readonly Prepared[],
   limits: PlanLimits,
   warm: FleetWidePrices | undefined,
-  solver?: FleetSolver,
+  { solver, wholeGap }: PlanAgain = {},
 ): Chosen {
   const inputs = slots.map(({ input }) => input)
-  const { solution, chosen, rows } = solveWithMargins(slots, limits, warm, solver)
+  const changed =
+    solver === undefined || wholeGap === undefined ? undefined : changeWithMargins(slots, limits, solver, wholeGap)
+  const { solution, chosen, rows } = changed ?? solveWithMargins(slots, limits, warm, solver)
   const measured = rows.map((row) => ({ ...row, price: priceOf(row.key, solution) }))
   // A slot that has the best that it may run gains nothing from more of anything.
   const isHeld = (i: number): boolean => slots[i]!.mostUtility > chosen[i]!.utility
@@ -229,6 +266,7 @@ function choose(
         .map(({ key, row }) => ({ key, row, isInfeasible: isInfeasible(key, solution) })),
     ),
     prices: { mu: solution.mu, nu: solution.nu },
+    isWhole: changed === undefined,
   }
   return { choices, measured }
 }
@@ -253,17 +291,14 @@ function listPlaces(row: Parameters<typeof rowsOf>[1]): (input: SlotInput) => Pl
   }
 }
 
-/**
- * @param solver Keeps what the next plan of the same fleet can use.
- * @see planFleet
- */
+/** @see planFleet */
 export function planPrepared(
   slots: readonly Prepared[],
   limits: PlanLimits,
   warm?: FleetWidePrices,
-  solver?: FleetSolver,
+  again?: PlanAgain,
 ): Plan {
-  const { choices, measured } = choose(slots, limits, warm, solver)
+  const { choices, measured } = choose(slots, limits, warm, again)
   const { chosen, ...totals } = choices
   const totalsOfPlan = { value: choices.value, bound: choices.bound, gap: choices.gap }
   const byKey = new Map(measured.map(({ key, row, price }) => [key, { row, price, slack: free(row) }]))

@@ -1,18 +1,16 @@
 import { InvariantError } from '@espalier/shared/errors'
 import { compareIds } from '@espalier/shared/ladder/compare-ids'
+import { changeSlot } from '../solver/change-slot.ts'
 import type { FleetColumns, FleetLimits, FleetWidePrices } from '../solver/columns.ts'
 import type { OptionColumns } from '../solver/frontier.ts'
 import { readSolution, type Solved, solveAgain, solveTables } from '../solver/solve-fleet.ts'
 import { makeTables, replaceOptions } from '../solver/tables.ts'
 import { columnsOf } from './choice-columns.ts'
-import type { Gateway, Problem, Solution } from './problem.ts'
+import type { Gateway, Problem, SlotProblem, Solution } from './problem.ts'
 
 /** A slot with its choices in order of id. */
 export interface SlotColumns {
-  /** `device/slot`. */
-  readonly key: string
-  readonly site: string
-  readonly carbonGPerKwh?: number | undefined
+  readonly input: Omit<SlotProblem, 'choices'>
   /** The same object as the last time: nothing changed. */
   readonly choices: OptionColumns
 }
@@ -42,14 +40,14 @@ function orderById<T>(items: readonly T[], id: (item: T) => string): number[] {
 
 /** Everything in order of id: the plan does not depend on the order in which devices were heard of. */
 function toShape(slots: readonly SlotColumns[], gateways: ReadonlyMap<string, Gateway>): Shape {
-  const slotOrder = orderById(slots, ({ key }) => key)
+  const slotOrder = orderById(slots, ({ input }) => input.key)
   const placeOf = new Int32Array(slots.length)
   for (const [k, i] of slotOrder.entries()) placeOf[i] = k
   return {
     slots,
     slotOrder,
     placeOf,
-    siteIds: [...new Set(slots.map(({ site }) => site))].sort(compareIds),
+    siteIds: [...new Set(slots.map(({ input }) => input.site))].sort(compareIds),
     gatewayIds: [...gateways.keys()].sort(compareIds),
     gateways,
   }
@@ -76,12 +74,12 @@ function toColumns({ slots, slotOrder, siteIds }: Shape, hasRoom: boolean): Omit
     return all
   }
   return {
-    siteOf: Int32Array.from(slotOrder, (i) => siteAt.get(slots[i]!.site)!),
+    siteOf: Int32Array.from(slotOrder, (i) => siteAt.get(slots[i]!.input.site)!),
     start,
     rateBps: column('rateBps'),
     powerMw: column('powerMw'),
     utility: column('utility'),
-    carbonGPerKwh: Float64Array.from(slotOrder, (i) => slots[i]!.carbonGPerKwh ?? 0),
+    carbonGPerKwh: Float64Array.from(slotOrder, (i) => slots[i]!.input.carbonGPerKwh ?? 0),
   }
 }
 
@@ -103,9 +101,13 @@ function toLimits(limits: ProblemLimits, { siteIds, gatewayIds }: Shape): FleetL
 const isSameGateway = (a: Gateway | undefined, b: Gateway): boolean =>
   a !== undefined && a.sites.length === b.sites.length && a.sites.every((site, i) => site === b.sites[i])
 
-const isSamePlace = (a: SlotColumns, b: SlotColumns): boolean =>
-  a === b || (a.key === b.key && a.site === b.site && (a.carbonGPerKwh ?? 0) === (b.carbonGPerKwh ?? 0))
+function isSamePlace(a: SlotColumns, b: SlotColumns): boolean {
+  if (a === b) return true
+  const [one, other] = [a.input, b.input]
+  return one.key === other.key && one.site === other.site && (one.carbonGPerKwh ?? 0) === (other.carbonGPerKwh ?? 0)
+}
 
+const areSame = (a: Float64Array, b: Float64Array): boolean => a.every((limit, i) => limit === b[i])
 /**
  * Solves the problems of one fleet one after the other, each as far as it differs from the one before: tables and scratch
  * space stay, and choices are sorted again only of slots that have others. What it is asked once it answers as `solve()` does.
@@ -114,6 +116,10 @@ export class FleetSolver {
   readonly #hasRoom: boolean
   #shape: Shape | undefined
   #solved: Solved | undefined
+  /** As the last whole problem began; its own attempts may have tightened them since. */
+  #asked: FleetLimits | undefined
+  /** A change was given up half way. */
+  #isTorn = false
 
   /** @param hasRoom Slots that later have more choices need no new tables; costs a little the first time. */
   constructor(hasRoom = false) {
@@ -132,6 +138,8 @@ export class FleetSolver {
       if (isReplaced) {
         this.#solved = solveAgain({ ...solved, prices: { ...solved.prices, ...warm } }, toLimits(limits, shape))
         this.#shape = shape
+        this.#asked = this.#solved.tables.limits
+        this.#isTorn = false
         return this.#read(limits)
       }
     }
@@ -143,6 +151,39 @@ export class FleetSolver {
       warm,
     )
     this.#shape = shape
+    this.#asked = this.#solved.tables.limits
+    this.#isTorn = false
+    return this.#read(limits)
+  }
+
+  /**
+   * Move only the slots that have other choices, and a neighbour of each, at the prices there are: takes time in proportion
+   * to their sites. What the fleet's limits were changed by is taken in; those of rates must be as they were.
+   *
+   * @param most So many slots at most.
+   * @returns Undefined where that is not enough: then `solve()`.
+   */
+  change(slots: readonly SlotColumns[], limits: ProblemLimits, most: number): Solution | undefined {
+    const [before, solved, asked] = [this.#shape, this.#solved, this.#asked]
+    if (before === undefined || solved === undefined || asked === undefined) return undefined
+    if (this.#isTorn || !solved.isFleetKept || !this.#isSameFleet(before, slots, limits)) return undefined
+    const changed = this.#changedFrom(before, slots)
+    const now = toLimits(limits, before)
+    if (changed.length > most || !areSame(now.siteRateBps, asked.siteRateBps)) return undefined
+    if (!areSame(now.gatewayRateBps, asked.gatewayRateBps)) return undefined
+    if (Number.isFinite(now.powerMw) !== Number.isFinite(asked.powerMw)) return undefined
+    if (Number.isFinite(now.carbonUgPerH) !== Number.isFinite(asked.carbonUgPerH)) return undefined
+    this.#isTorn = true
+    widenFleet(
+      solved,
+      Number.isFinite(now.powerMw) ? now.powerMw - asked.powerMw : 0,
+      Number.isFinite(now.carbonUgPerH) ? now.carbonUgPerH - asked.carbonUgPerH : 0,
+    )
+    this.#asked = now
+    for (const i of changed)
+      if (changeSlot(solved, before.placeOf[i]!, slots[i]!.choices) === undefined) return undefined
+    this.#shape = { ...before, slots }
+    this.#isTorn = false
     return this.#read(limits)
   }
 
@@ -157,7 +198,8 @@ export class FleetSolver {
     const { gateways: after = NO_GATEWAYS } = limits
     if (before.length !== slots.length || gateways.size !== after.size) return false
     for (const [id, gateway] of after) if (!isSameGateway(gateways.get(id), gateway)) return false
-    return slots.every((slot, i) => isSamePlace(slot, before[i]!))
+    for (let i = 0; i < slots.length; i++) if (!isSamePlace(slots[i]!, before[i]!)) return false
+    return true
   }
 
   #changedFrom({ slots: before }: Shape, slots: readonly SlotColumns[]): number[] {
@@ -188,6 +230,23 @@ export class FleetSolver {
   }
 }
 
+/** At fixed prices the dual function moves with a limit by its price: the bound stays a bound. */
+function widenFleet(solved: Solved, morePowerMw: number, moreCarbonUgPerH: number): void {
+  const { tables, ledger, prices } = solved
+  if (morePowerMw === 0 && moreCarbonUgPerH === 0) return
+  const { limits } = tables
+  tables.limits = {
+    ...limits,
+    powerMw: limits.powerMw + morePowerMw,
+    carbonUgPerH: limits.carbonUgPerH + moreCarbonUgPerH,
+  }
+  ledger.powerRoom += morePowerMw
+  ledger.carbonRoom += moreCarbonUgPerH
+  solved.dual += prices.mu * morePowerMw + prices.nu * moreCarbonUgPerH
+  solved.bound = solved.dual
+  solved.integerBound = solved.dual
+}
+
 /**
  * Choose one configuration for each slot. Pure and deterministic; see the solver's own description.
  *
@@ -196,9 +255,9 @@ export class FleetSolver {
  */
 export function solve({ slots, ...limits }: Problem, warm?: FleetWidePrices): Solution {
   const orders = slots.map(({ choices }) => orderById(choices, ({ id }) => id))
-  const columns = slots.map(({ choices, ...slot }, i) => ({
-    ...slot,
-    choices: columnsOf(orders[i]!.map((c) => choices[c]!)),
+  const columns = slots.map((input, i) => ({
+    input,
+    choices: columnsOf(orders[i]!.map((c) => input.choices[c]!)),
   }))
   const solution = new FleetSolver().solve(columns, limits, warm)
   return { ...solution, chosen: solution.chosen.map((c, i) => orders[i]![c]!) }

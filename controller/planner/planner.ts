@@ -65,6 +65,8 @@ export interface Planner {
 
 /** After a plan changed, measurements of the last ten seconds still hold what ran before. */
 const SETTLING_MS = 14_000
+/** Between two plans of the whole fleet: where few slots changed in between, only they are planned. */
+const WHOLE_MS = 10_000
 /** By how much the bound on latency must have moved, in standard deviations, to be written down. */
 const SAVED_STEP = 0.01
 
@@ -83,6 +85,7 @@ export function createPlanner(options: PlannerOptions): Planner {
   let plan: Plan | undefined
   const cache = new SlotCache()
   const solver = new FleetSolver(true)
+  let whole = { atMs: Number.NEGATIVE_INFINITY, gap: 0 }
   /** What the latest plan was made of. */
   let basis:
     | {
@@ -220,7 +223,12 @@ export function createPlanner(options: PlannerOptions): Planner {
     const sources = { families, beliefs: fleet.beliefs, budgets, plannedOf: (key: string) => explorer.plannedOf(key) }
     const slots = cache.prepare(listInputs(fleet.list().filter(isPlannable), sources))
     const warm = plan?.prices
-    const next = explorer.apply(planPrepared(slots, limits, warm, solver), clock.monotonicMs())
+    const isWholeDue = clock.monotonicMs() - whole.atMs >= WHOLE_MS
+    const next = explorer.apply(
+      planPrepared(slots, limits, warm, { solver, wholeGap: isWholeDue ? undefined : whole.gap }),
+      clock.monotonicMs(),
+    )
+    if (next.isWhole) whole = { atMs: clock.monotonicMs(), gap: next.gap }
     basis = { slots, limits, warm }
     const slotsOf = new Map<DeviceId, PlannedSlot[]>()
     for (const slot of next.slots) {

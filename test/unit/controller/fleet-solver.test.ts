@@ -21,9 +21,11 @@ function makeChoices(count: number) {
 
 const makeFleet = (count: number): SlotColumns[] =>
   Array.from({ length: count }, (_, i) => ({
-    key: `device-${String((i * 7) % count).padStart(3, '0')}/cam0`,
-    site: `site-${i % 5}`,
-    carbonGPerKwh: [60, 320][(i % 5) % 2]!,
+    input: {
+      key: `device-${String((i * 7) % count).padStart(3, '0')}/cam0`,
+      site: `site-${i % 5}`,
+      carbonGPerKwh: [60, 320][(i % 5) % 2]!,
+    },
     choices: makeChoices(10 + (i % 9)),
   }))
 
@@ -39,7 +41,8 @@ const limitsOf = (slots: readonly SlotColumns[], share: number): ProblemLimits =
 function usedOf(slots: readonly SlotColumns[], chosen: readonly number[]) {
   const rate = new Map<string, number>()
   let [powerMw, carbon, value] = [0, 0, 0]
-  for (const [i, { site, choices, carbonGPerKwh = 0 }] of slots.entries()) {
+  for (const [i, { input, choices }] of slots.entries()) {
+    const { site, carbonGPerKwh = 0 } = input
     const c = chosen[i]!
     rate.set(site, (rate.get(site) ?? 0) + choices.rateBps[c]!)
     powerMw += choices.powerMw[c]!
@@ -70,6 +73,35 @@ test('a solver that keeps its tables answers as one that begins anew, whatever c
         : slot,
     )
     if (round % 7 === 3) slots = slots.slice(1)
-    if (round % 7 === 5) slots = slots.map((slot, i) => (i === 4 ? { ...slot, site: 'site-0' } : slot))
+    if (round % 7 === 5)
+      slots = slots.map((slot, i) => (i === 4 ? { ...slot, input: { ...slot.input, site: 'site-0' } } : slot))
   }
+})
+
+test('one slot after the other may change alone: every limit is kept, the bound stays one, and few others move', () => {
+  const solver = new FleetSolver(true)
+  let slots = makeFleet(200)
+  let before = solver.solve(slots, limitsOf(slots, 1))
+  let [alone, moves] = [0, 0]
+  for (let round = 0; round < 60; round++) {
+    const at = (round * 37) % slots.length
+    slots = slots.with(at, { ...slots[at]!, choices: makeChoices(8 + (round % 12)) })
+    // Idle power moves with every estimate, and what may be planned with it.
+    const limits = { ...limitsOf(slots, 1), fleetPowerMw: limitsOf(slots, 1).fleetPowerMw! + (round % 5) * 40 }
+    const changed = solver.change(slots, limits, 4)
+    const now = changed ?? solver.solve(slots, limits)
+    if (changed !== undefined) {
+      alone++
+      moves += now.chosen.filter((c, i) => i !== at && c !== before.chosen[i]).length
+    }
+    const used = usedOf(slots, now.chosen)
+    expect(used.value).toBe(now.value)
+    for (const [site, limit] of limits.siteRateBps) expect(used.rate.get(site)).toBeLessThanOrEqual(limit)
+    expect(used.powerMw).toBeLessThanOrEqual(limits.fleetPowerMw!)
+    expect(used.carbon).toBeLessThanOrEqual(limits.fleetCarbonUgPerH!)
+    expect(now.bound).toBeGreaterThanOrEqual(new FleetSolver().solve(slots, limits).value)
+    before = now
+  }
+  expect(alone).toBeGreaterThan(20)
+  expect(moves).toBeLessThanOrEqual(alone)
 })
