@@ -9,6 +9,7 @@ import { makeTrace } from '@espalier/controller/trace/make-trace'
 import { replayTrace } from '@espalier/controller/trace/replay'
 import { formatTrace, parseTrace } from '@espalier/controller/trace/trace'
 import { configurationId } from '@espalier/shared/configuration'
+import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import { formatMessage } from '@espalier/shared/messages/envelope'
 import { pino } from 'pino'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -98,6 +99,26 @@ describe('makeTrace()', () => {
     expect(reading.joulesPerFrame).toBeCloseTo(0.4)
     expect(reading.latencyS).toBeCloseTo(0.05, 2)
     expect(parseTrace('made', formatTrace(trace))).toEqual(trace)
+  })
+
+  test('prices a device by the version of its family that it has', () => {
+    const { store, fleet, clock, hear } = listen()
+    hear(60, { bits: 20_000, joules: 0.4, latencyS: 0.05 })
+    const half = structuredClone(manifest) as CodecManifest
+    for (const variant of half.variants)
+      for (const point of variant.card) Object.assign(point, { bitsPerPixel: point.bitsPerPixel / 2 })
+    const digest = makeBirth().slots[0]!.manifestDigest
+    const older = { manifest: half, manifestDigest: digest }
+    const both = {
+      ...families,
+      version: (wanted: string) => (wanted === digest ? older : undefined),
+    } as unknown as Families
+    const bitsOf = (known: Families) =>
+      makeTrace({ store, fleet, families: known }, { sinceMs: 0, nowMs: clock.wallMs() })!.header.slots[0]!.options.map(
+        ({ bitsPerFrame }) => bitsPerFrame,
+      )
+    // `get()` gives the newest, which the device does not have.
+    expect(bitsOf(both)).toEqual(bitsOf(families).map((bits) => bits / 2))
   })
 
   test('is absent before any telemetry', () => {
