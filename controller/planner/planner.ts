@@ -19,13 +19,14 @@ import type { FleetWidePrices } from '../solver/columns.ts'
 import type { Budget } from '../store/budgets.ts'
 import type { Store } from '../store/open-store.ts'
 import type { Streams } from '../uplink/streams.ts'
-import { type DesiredBody, leaseSum, mustPublish, outlineDesired, withLadders } from './desired-state.ts'
+import { type DesiredBody, leaseSum, mustPublish, outlineDesired, runsTheSame, withLadders } from './desired-state.ts'
 import { Explorer } from './explorer.ts'
 import { type Holder, makeLimits, slotFacts } from './fleet-limits.ts'
 import { measureLoad } from './measure-load.ts'
 import { type DeviceLoad, readLimits } from './read-limits.ts'
 import { renewalMs } from './renewal.ts'
 import { reserveOf } from './reserve.ts'
+import { Settling } from './settling.ts'
 import { listInputs, SlotCache, withFacts } from './slot-inputs.ts'
 import type { WhatIfAnswer } from './what-if.ts'
 import { widen } from './widen.ts'
@@ -63,8 +64,6 @@ export interface Planner {
   close(): void
 }
 
-/** After a plan changed, measurements of the last ten seconds still hold what ran before. */
-const SETTLING_MS = 14_000
 /** Between two plans of the whole fleet: where few slots changed in between, only they are planned. */
 const WHOLE_MS = 10_000
 /** By how much the bound on latency must have moved, in standard deviations, to be written down. */
@@ -80,7 +79,7 @@ export function createPlanner(options: PlannerOptions): Planner {
   /** As the latest plan that had the device sees it. */
   const plannedSlots = new Map<DeviceId, readonly PlannedSlot[]>()
   const alarmed = new Set<string>()
-  let changedMs = Number.NEGATIVE_INFINITY
+  const settling = new Settling()
   let issuedMs = 0
   let plan: Plan | undefined
   const cache = new SlotCache()
@@ -135,11 +134,13 @@ export function createPlanner(options: PlannerOptions): Planner {
   /** Learn from what was measured under the present plan, once it has settled. */
   function checkLimits(loads: readonly DeviceLoad[]): void {
     const nowMs = clock.monotonicMs()
-    if (plan === undefined || basis === undefined || nowMs - changedMs < SETTLING_MS) return
+    if (plan === undefined || basis === undefined) return
+    const { gateways } = basis.limits
+    const isSettled = settling.at(nowMs, { sitesOf: (id) => gateways?.get(id)?.sites ?? [], devices: loads.length })
     for (const { key, reading } of readLimits(plan.loads, basis.limits, loads)) {
+      if (!isSettled(key)) continue
       margins.learn(key, reading, nowMs)
-      // Let the next plan settle before it is judged.
-      if (reading.isViolated) changedMs = nowMs
+      if (reading.isViolated) settling.judged(key, nowMs)
     }
   }
 
@@ -197,7 +198,9 @@ export function createPlanner(options: PlannerOptions): Planner {
       }),
     )
     for (const { id, desired, capsule } of committed) {
-      fleet.open(id).desired = desired
+      const device = fleet.open(id)
+      if (!runsTheSame(device.desired, desired)) settling.changed(id, device.birth?.site ?? '', clock.monotonicMs())
+      device.desired = desired
       send(id)
       sendCapsule(id, capsule)
     }
@@ -262,7 +265,6 @@ export function createPlanner(options: PlannerOptions): Planner {
     plan = next
     raiseAlarms(next)
     if (changed.size > 0) {
-      changedMs = clock.monotonicMs()
       const { value, bound, gap } = next
       events.emit({ kind: 'plan', data: { devices: [...changed], value, bound, gap } })
     }
