@@ -1,17 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { EventBus } from '@espalier/controller/events'
 import type { Families } from '@espalier/controller/families'
 import { Fleet } from '@espalier/controller/ingest/fleet'
-import { createIngest } from '@espalier/controller/ingest/ingest'
-import { openStore } from '@espalier/controller/store/open-store'
+import { openVirtualController } from '@espalier/controller/sim/virtual-controller'
 import { makeTrace } from '@espalier/controller/trace/make-trace'
 import { replayTrace } from '@espalier/controller/trace/replay'
 import { formatTrace, parseTrace } from '@espalier/controller/trace/trace'
 import { configurationId } from '@espalier/shared/configuration'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
-import { formatMessage } from '@espalier/shared/messages/envelope'
-import { pino } from 'pino'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import {
   configuration,
@@ -30,32 +26,17 @@ const families = {
   list: () => [],
 } as unknown as Families
 
-/** A controller without broker, planner and API, that hears a device for some time. */
+/** A controller that hears a device for some time. */
 function listen() {
-  const store = openStore(join(temporaryFolder(), 'c.sqlite'))
-  onTestFinished(() => store.close())
-  let nowMs = 0
-  const clock = { monotonicMs: () => nowMs, wallMs: () => 1.7e12 + nowMs }
-  const fleet = Fleet.load(store)
-  const events = new EventBus()
+  const controller = openVirtualController({ path: join(temporaryFolder(), 'c.sqlite'), families })
+  onTestFinished(() => controller.close())
+  const { store, fleet, clock, events } = controller
   const alarms: string[] = []
   events.subscribe((event) => {
     if (event.kind === 'alarm') alarms.push(event.data.message)
   })
-  const ignore = (): void => undefined
-  const ingest = createIngest({
-    store,
-    fleet,
-    families,
-    events,
-    clock,
-    log: pino({ level: 'silent' }),
-    onChange: ignore,
-    onBirth: ignore,
-    onUnknown: ignore,
-  })
   const say = (kind: string, body: unknown, seq: number) =>
-    ingest.receive(`espalier/v1/${DEVICE}/up/${kind}`, formatMessage(envelope(body, { seq, mono: nowMs })))
+    controller.hear(DEVICE, kind, envelope(body, { seq, mono: clock.monotonicMs() }))
   say('state', { state: 'ready' }, 0)
   say('birth', makeBirth(), 1)
   return {
@@ -66,8 +47,8 @@ function listen() {
     /** A message a second, of a device whose frames always cost the same. */
     hear(seconds: number, frame: { bits: number; joules: number; latencyS: number }) {
       for (let k = 0; k < seconds; k++) {
-        nowMs += 1000
-        const at = nowMs / 1000
+        controller.pass(1)
+        const at = clock.monotonicMs() / 1000
         const counted = { frames: 5 * at, bits: 5 * at * frame.bits, joules: at * (5 * frame.joules + 1) }
         const telemetry = makeTelemetry(configuration, {
           ...counted,
