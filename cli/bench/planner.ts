@@ -197,6 +197,7 @@ function toPage(sizes: readonly SizeResult[], production: ProductionResult, cont
     `| after telemetry of every slot | ${production.nextMs.toFixed(0)} |`,
     `| after telemetry of one slot | ${production.oneMs.toFixed(0)} |`,
     `| what if all uplinks had a fifth less | ${production.whatIfMs.toFixed(0)} |`,
+    `| one turn of the controller after telemetry of one device | ${controller.oneMs.toFixed(0)} |`,
     `| one turn of the controller after telemetry of every device: budgets, margins, plan, and the commit and capsules of ${controller.changed} devices | ${controller.replanMs.toFixed(0)} |`,
     '',
   ].join('\n')

@@ -1,5 +1,5 @@
 import type { DeviceId } from '@espalier/shared/ids'
-import { type Measured, measureBetween } from '../planner/measure.ts'
+import { type Measured, measureWhole } from '../planner/measure.ts'
 import type { TelemetryRow } from '../store/telemetry.ts'
 
 /** What a device does now. */
@@ -53,7 +53,7 @@ export class LiveReadings {
     const { machine, self, link } = last.counters
     const zones = Object.values(machine?.celsius ?? {})
     return {
-      ...measureBetween(first, last),
+      ...measureWhole(first, last),
       ...(machine === undefined ? {} : { isThrottled: machine.throttledNow.length > 0 }),
       ...(zones.length === 0 ? {} : { celsius: Math.max(...zones) }),
       spoolBytes: self.spoolBytes,

@@ -9,9 +9,17 @@ const kindOf = (key: string): string => key.split(':')[0]!
 export class RowMargins {
   readonly #margins: Map<string, RowMargin>
   readonly #learnedMs = new Map<string, number>()
+  /** Mean of `common` over all limits of a kind; none after one of them changed. */
+  #looks = 0
+  readonly #commonOf = new Map<string, number>()
 
   constructor(learned: ReadonlyMap<string, RowMargin> = new Map()) {
     this.#margins = new Map(learned)
+  }
+
+  /** How often anything was learned. */
+  get looks(): number {
+    return this.#looks
   }
 
   get learned(): ReadonlyMap<string, RowMargin> {
@@ -24,10 +32,22 @@ export class RowMargins {
    */
   shareOf(key: string): number {
     const own = this.#margins.get(key) ?? startRowMargin
-    const kind = [...this.#margins].filter(([other]) => kindOf(other) === kindOf(key))
-    if (kind.length === 0) return marginShare(own)
-    const common = kind.reduce((sum, [, margin]) => sum + margin.common, 0) / kind.length
-    return marginShare({ ...own, common: (own.common + common) / 2 })
+    const common = this.#meanCommon(kindOf(key))
+    return marginShare(common === undefined ? own : { ...own, common: (own.common + common) / 2 })
+  }
+
+  #meanCommon(kind: string): number | undefined {
+    const known = this.#commonOf.get(kind)
+    if (known !== undefined) return known
+    let [sum, count] = [0, 0]
+    for (const [key, { common }] of this.#margins) {
+      if (kindOf(key) !== kind) continue
+      sum += common
+      count++
+    }
+    if (count === 0) return undefined
+    this.#commonOf.set(kind, sum / count)
+    return sum / count
   }
 
   /**
@@ -39,6 +59,8 @@ export class RowMargins {
   learn(key: string, found: RowReading, nowMs: number): void {
     if (!found.isViolated && nowMs - (this.#learnedMs.get(key) ?? Number.NEGATIVE_INFINITY) < WINDOW_MS) return
     this.#learnedMs.set(key, nowMs)
+    this.#commonOf.delete(kindOf(key))
+    this.#looks++
     this.#margins.set(key, updateRowMargin(this.#margins.get(key) ?? startRowMargin, found))
   }
 }

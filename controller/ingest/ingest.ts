@@ -184,7 +184,8 @@ export function createIngest(options: IngestOptions): Ingest {
       }
       const device = fleet.open(parsed.device)
       try {
-        handler(device, payload, isRetained, parsed.kind)
+        // All that one message says is on disk together: commits cost more than what is written.
+        store.atomically(() => handler(device, payload, isRetained, parsed.kind))
         device.lastSeenMs = clock.wallMs()
       } catch (error) {
         if (error instanceof MessageError) {

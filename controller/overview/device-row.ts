@@ -4,7 +4,7 @@ import { primaryEnergy } from '../ingest/energy-source.ts'
 import type { DeviceRecord } from '../ingest/fleet.ts'
 import type { RecentWindow } from '../ingest/recent-window.ts'
 import { healthSchema, judgeHealth } from './judge-health.ts'
-import { measureBetween } from './measure-window.ts'
+import { measureWindow } from './measure-window.ts'
 
 /** One line of the list of devices: sums over the device's slots, names of its first. Absent is what is not known. */
 export const deviceRowSchema = z.object({
@@ -83,7 +83,7 @@ function addMeasured(
 ): void {
   const temperatures = Object.values(last.counters.machine?.celsius ?? {})
   if (temperatures.length > 0) row.celsius = Math.max(...temperatures)
-  const measured = measureBetween(first, last)
+  const measured = measureWindow(first, last)
   if (measured === undefined) return
   const scope = primaryEnergy(last.counters.energy)?.scope
   if (scope !== undefined) row.energyScope = scope

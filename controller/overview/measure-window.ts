@@ -1,6 +1,6 @@
 import { type HistogramCounts, quantile, subtractCounts } from '@espalier/shared/histogram'
 import type { Telemetry } from '@espalier/shared/messages/device'
-import { primaryEnergy } from '../ingest/energy-source.ts'
+import { powerBetween } from '../ingest/power-between.ts'
 import type { TelemetryRow } from '../store/telemetry.ts'
 
 type SlotTelemetry = Telemetry['slots'][number]
@@ -28,7 +28,7 @@ export interface SlotWindow {
 export interface DeviceWindow {
   readonly seconds: number
   readonly slots: readonly SlotWindow[]
-  /** Of the widest source that is measured; absent without any. */
+  /** Of all sources of the device together; absent without any. */
   readonly powerW?: number
   readonly idleW?: number
 }
@@ -60,13 +60,15 @@ function measureSlot(early: SlotTelemetry | undefined, late: SlotTelemetry, seco
   }
 }
 
-/** @returns Undefined if the two are not of one boot, in this order. */
-export function measureBetween(first: TelemetryRow, last: TelemetryRow): DeviceWindow | undefined {
+/**
+ * What a device and each of its slots did between two messages.
+ *
+ * @returns Undefined if the two are not of one boot, in this order.
+ */
+export function measureWindow(first: TelemetryRow, last: TelemetryRow): DeviceWindow | undefined {
   // The device's own clock has no jitter of the network.
   const seconds = (last.monoMs - first.monoMs) / 1000
   if (first.boot !== last.boot || !(seconds > 0)) return undefined
-  const [before, after] = [primaryEnergy(first.counters.energy), primaryEnergy(last.counters.energy)]
-  const isMeasured = before !== undefined && after !== undefined
   return {
     seconds,
     slots: last.counters.slots.map((late) =>
@@ -76,11 +78,6 @@ export function measureBetween(first: TelemetryRow, last: TelemetryRow): DeviceW
         seconds,
       ),
     ),
-    ...(isMeasured
-      ? {
-          powerW: (after.joules - before.joules) / seconds,
-          idleW: (after.idleJoules - before.idleJoules) / seconds,
-        }
-      : {}),
+    ...powerBetween(first, last),
   }
 }

@@ -1,7 +1,7 @@
 import type { DeviceSeries, DeviceTelemetry } from '../api/routes/fleet-schemas.ts'
 import type { RecentWindow } from '../ingest/recent-window.ts'
 import type { Sample } from '../store/telemetry.ts'
-import { measureBetween, type SlotWindow } from './measure-window.ts'
+import { measureWindow, type SlotWindow } from './measure-window.ts'
 
 /** As shared/histogram.ts has them. */
 const bucketEndS = (bucket: number): number => 2 ** (bucket / 8)
@@ -22,7 +22,7 @@ function pointOf(slot: SlotWindow): DeviceSeries['points'][number]['slots'][numb
 /** What happened between each two samples of one boot that follow each other. */
 export function seriesOf(samples: readonly Sample[]): DeviceSeries['points'] {
   return samples.slice(1).flatMap((late, i) => {
-    const measured = measureBetween(samples[i]!, late)
+    const measured = measureWindow(samples[i]!, late)
     if (measured === undefined) return []
     const temperatures = Object.values(late.counters.machine?.celsius ?? {})
     return [
@@ -37,7 +37,7 @@ export function seriesOf(samples: readonly Sample[]): DeviceSeries['points'] {
 }
 
 export function viewTelemetry(device: string, { first, last }: RecentWindow): DeviceTelemetry {
-  const measured = measureBetween(first, last)
+  const measured = measureWindow(first, last)
   const before = new Map(first.counters.energy.map((energy) => [`${energy.source} ${energy.rail}`, energy.joules]))
   const railsW = (seconds: number) =>
     Object.fromEntries(

@@ -3,7 +3,7 @@ import { formatPower } from '@espalier/shared/units'
 import { z } from 'zod'
 import type { Row } from './limits.ts'
 import { type Option, type SlotInput, utilityPerDb } from './option.ts'
-import type { Prepared } from './prepare.ts'
+import type { Listed, Prepared } from './prepare.ts'
 
 /** Why a slot runs what it runs. */
 export const explanationSchema = z.object({
@@ -65,8 +65,12 @@ export function slotPrices(rows: readonly SlotRow[]): { lambda: number; mu: numb
 }
 
 /** Compare the chosen option with the best one that nothing but the limits forbids. */
-function findBinding(chosen: Option, prepared: Prepared, rows: readonly SlotRow[]): string {
-  const { allowed, capped, lateMerit, isBelowFloor } = prepared
+function findBinding(
+  chosen: Option,
+  { allowed, capped }: Listed,
+  { lateMerit, isBelowFloor }: Prepared,
+  rows: readonly SlotRow[],
+): string {
   const wanted = allowed.reduce((a, b) => (b.utility > a.utility ? b : a))
   if (wanted.utility > chosen.utility) {
     const more = { bps: Math.max(0, wanted.rateBps - chosen.rateBps), mw: Math.max(0, wanted.powerMw - chosen.powerMw) }
@@ -84,7 +88,13 @@ function findBinding(chosen: Option, prepared: Prepared, rows: readonly SlotRow[
   return isBelowFloor ? 'floor' : 'none'
 }
 
-function describePrice(binding: string, chosen: Option, { input, capped }: Prepared, rows: readonly SlotRow[]): string {
+function describePrice(
+  binding: string,
+  chosen: Option,
+  capped: readonly Option[],
+  { input }: Prepared,
+  rows: readonly SlotRow[],
+): string {
   const perDb = utilityPerDb(chosen.prediction.psnrDb, chosen.configuration.frameRate, input.birth)
   const worth = (utility: number) =>
     perDb > 0
@@ -143,16 +153,17 @@ function findRunnerUp(
   return near.length === 0 ? undefined : chooseByPrice(near, prices)
 }
 
-/** @param rows The limits that hold for the slot, whether or not they have a price. */
+/** @param listed Of the slot. @param rows The limits that hold for it, whether or not they have a price. */
 export function explain(
   prepared: Prepared,
+  listed: Listed,
   chosen: Option,
   rows: readonly SlotRow[],
   plan: Explanation['plan'],
 ): Explanation {
   const prices = slotPrices(rows)
-  const runnerUp = findRunnerUp(prepared.allowed, chosen, prices)
-  const binding = findBinding(chosen, prepared, rows)
+  const runnerUp = findRunnerUp(listed.allowed, chosen, prices)
+  const binding = findBinding(chosen, listed, prepared, rows)
   const priced = rows.filter(({ price }) => price > 0)
   const { rateBps, powerW, latencyS, psnrDb } = chosen.prediction
   return {
@@ -162,7 +173,7 @@ export function explain(
     bindings: binding === 'none' ? [] : [...new Set([binding, ...priced.map(({ key }) => nameOf(key))])],
     lambda: prices.lambda / 1e6,
     mu: prices.mu / 1e3,
-    price: describePrice(binding, chosen, prepared, rows),
+    price: describePrice(binding, chosen, listed.capped, prepared, rows),
     prices: priced.map((row) => {
       const { unit, scale } = unitOf(row)
       return { key: row.key, unit, price: (row.price * scale) / 1e6 }

@@ -14,15 +14,17 @@ export const LEASED_SHARE = 0.97
  *
  * @param fixed Parts that are not shared out: each keeps its own.
  */
-function divide(total: number, planned: readonly number[], fixed: readonly number[]): number[] {
-  const allFixed = fixed.reduce((a, b) => a + b, 0)
-  const movable = planned.map((p, i) => Math.max(0, p - fixed[i]!))
-  const allMovable = movable.reduce((a, b) => a + b, 0)
+function divide(total: number, planned: Float64Array, fixed: Float64Array): Float64Array {
+  let [allFixed, allMovable] = [0, 0]
+  for (let i = 0; i < planned.length; i++) {
+    allFixed += fixed[i]!
+    allMovable += Math.max(0, planned[i]! - fixed[i]!)
+  }
   const rest = Math.max(0, LEASED_SHARE * (total - allFixed))
   // Below the fixed parts even they must shrink.
   const scale = Math.min(1, total / Math.max(1, allFixed))
-  return planned.map((_, i) => {
-    const share = allMovable > 0 ? movable[i]! / allMovable : 1 / planned.length
+  return planned.map((p, i) => {
+    const share = allMovable > 0 ? Math.max(0, p - fixed[i]!) / allMovable : 1 / planned.length
     return Math.floor(scale * fixed[i]! + share * rest)
   })
 }
@@ -37,12 +39,17 @@ export function divideLeases(
   const powers = new Float64Array(slots.length).fill(Number.POSITIVE_INFINITY)
   for (const { key, limit, members, mean, fixed } of rows) {
     const isRate = key.startsWith('site:') || key.startsWith('gateway:')
-    const parts = divide(
-      Math.max(0, limit.total - (isRate ? limit.reserved / LEASED_SHARE : limit.reserved)),
-      members.map((i) => mean(chosen[i]!, slots[i]!)),
-      members.map((i) => fixed(slots[i]!)),
-    )
-    for (const [k, i] of members.entries()) {
+    const planned = new Float64Array(members.length)
+    const idle = new Float64Array(members.length)
+    for (let k = 0; k < members.length; k++) {
+      const i = members[k]!
+      planned[k] = mean(chosen[i]!, slots[i]!)
+      idle[k] = fixed(slots[i]!)
+    }
+    const total = Math.max(0, limit.total - (isRate ? limit.reserved / LEASED_SHARE : limit.reserved))
+    const parts = divide(total, planned, idle)
+    for (let k = 0; k < members.length; k++) {
+      const i = members[k]!
       const perMw = key === 'carbon' ? carbonOf(slots[i]!) : 1
       if (isRate) rates[i] = Math.min(rates[i]!, parts[k]!)
       else if (perMw > 0) powers[i] = Math.min(powers[i]!, Math.floor(parts[k]! / perMw))
@@ -50,9 +57,9 @@ export function divideLeases(
   }
   return slots.map((slot, i) => {
     const powerW = Math.min(powers[i]! / 1000, slot.maxPowerW ?? Number.POSITIVE_INFINITY)
-    return {
-      ...(Number.isFinite(rates[i]) ? { rateBps: rates[i]! } : {}),
-      ...(Number.isFinite(powerW) ? { powerW } : {}),
-    }
+    const lease: { rateBps?: number; powerW?: number } = {}
+    if (rates[i] !== Number.POSITIVE_INFINITY) lease.rateBps = rates[i]!
+    if (powerW !== Number.POSITIVE_INFINITY) lease.powerW = powerW
+    return lease
   })
 }

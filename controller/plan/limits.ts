@@ -1,3 +1,5 @@
+import type { OptionColumns } from '../solver/frontier.ts'
+import { columnsOf } from './choice-columns.ts'
 import type { Choice } from './problem.ts'
 
 /** A limit, and what of it is not for the plan. */
@@ -34,7 +36,14 @@ export interface PlacedSlot {
 export interface Plannable<C extends Choice = Choice> {
   readonly input: PlacedSlot
   /** In order of id; at least one. */
-  readonly allowed: readonly C[]
+  readonly choices: OptionColumns
+  /** @param choice Position in `choices`. */
+  optionAt(choice: number): C
+}
+
+/** @param allowed In order of id; at least one. */
+export function toPlannable<C extends Choice>(input: PlacedSlot, allowed: readonly C[]): Plannable<C> {
+  return { input, choices: columnsOf(allowed), optionAt: (choice) => allowed[choice]! }
 }
 
 /** What a limit carries under the plan. Integers. */

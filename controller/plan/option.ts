@@ -97,20 +97,16 @@ function stayingShare(configuration: Configuration, planned: Configuration | und
   )
 }
 
-/** What of a slot all its options share. */
-interface Basis {
-  readonly input: SlotInput
-  readonly plannedId: string | undefined
-  /** By position in the catalogue. */
-  readonly works: readonly WorkFactors[]
-  readonly streams: readonly StreamFactors[]
-}
-
-function makeOption({ id, configuration, cost, workAt, streamAt }: Entry, basis: Basis): Option {
-  const { input, plannedId } = basis
+function makeOption(
+  { id, configuration, cost }: Entry,
+  input: SlotInput,
+  plannedId: string | undefined,
+  work: WorkFactors,
+  stream: StreamFactors,
+): Option {
   const { birth, estimate, planned } = input
   const nominal = toNominal(cost, birth)
-  const prediction = predict(configuration.frameRate, nominal, estimate, basis.works[workAt]!, basis.streams[streamAt]!)
+  const prediction = predict(configuration.frameRate, nominal, estimate, work, stream)
   const merit = utilityOf(prediction.psnrDb, configuration.frameRate, birth)
   const bonus = birth.weight * stayingShare(configuration, planned, id === plannedId)
   const isStaying = isSameGraph(configuration, planned) && configuration.frameRate === planned?.frameRate
@@ -136,13 +132,20 @@ function makeOption({ id, configuration, cost, workAt, streamAt }: Entry, basis:
 export function listOptions(input: SlotInput): readonly Option[] {
   const { birth, manifest, estimate, peers, planned } = input
   const { entries, works, streams } = catalogueOf(birth, manifest)
-  const basis: Basis = {
-    input,
-    plannedId: planned && configurationId(planned),
-    works: works.map((key) => workFactors(estimate, key, peers)),
-    streams: streams.map((key) => streamFactors(estimate, key, peers)),
-  }
-  return entries.map((entry) => makeOption(entry, basis))
+  const plannedId = planned && configurationId(planned)
+  const workOf = works.map((key) => workFactors(estimate, key, peers))
+  const streamOf = streams.map((key) => streamFactors(estimate, key, peers))
+  return entries.map((entry) => makeOption(entry, input, plannedId, workOf[entry.workAt]!, streamOf[entry.streamAt]!))
+}
+
+/** One of those that `listOptions()` gives, by its position. */
+export function optionAt(input: SlotInput, at: number): Option {
+  const { birth, manifest, estimate, peers, planned } = input
+  const { entries, works, streams } = catalogueOf(birth, manifest)
+  const entry = entries[at]!
+  const work = workFactors(estimate, works[entry.workAt]!, peers)
+  const stream = streamFactors(estimate, streams[entry.streamAt]!, peers)
+  return makeOption(entry, input, planned && configurationId(planned), work, stream)
 }
 
 /** What no option of a slot keeps: its deadline and floor at once, or its part of what its device may draw as well. */

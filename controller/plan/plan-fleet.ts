@@ -17,7 +17,7 @@ import type { Option, SlotInput } from './option.ts'
 import { type Prepared, prepareSlot } from './prepare.ts'
 import { type PricedRow, priceRow } from './price-text.ts'
 import type { Choice, Solution } from './problem.ts'
-import { openProblem, type ProblemLimits } from './solve.ts'
+import { FleetSolver, type ProblemLimits } from './solve.ts'
 
 export type { Alarm } from './alarms.ts'
 export type { Limit, Row } from './limits.ts'
@@ -39,11 +39,16 @@ export interface PlannedSlot {
   readonly why: Explanation
 }
 
+/** What slots of one site and grid have in common. */
+interface Place {
+  readonly rows: readonly SlotRow[]
+  readonly prices: PlannedSlot['prices']
+}
+
 class LazySlot implements PlannedSlot {
   readonly input: SlotInput
   readonly chosen: Option
   readonly lease: Lease
-  readonly allowed: readonly Option[]
   readonly prices: PlannedSlot['prices']
   readonly #prepared: Prepared
   readonly #rows: readonly SlotRow[]
@@ -51,25 +56,27 @@ class LazySlot implements PlannedSlot {
   #ladder: readonly Rung[] | undefined
   #why: Explanation | undefined
 
-  constructor(prepared: Prepared, chosen: Option, lease: Lease, rows: readonly SlotRow[], plan: Explanation['plan']) {
-    const { lambda, mu } = slotPrices(rows)
+  constructor(prepared: Prepared, chosen: Option, lease: Lease, place: Place, plan: Explanation['plan']) {
     this.input = prepared.input
     this.chosen = chosen
     this.lease = lease
-    this.allowed = prepared.allowed
-    this.prices = { lambda: lambda / 1e6, mu: mu / 1e3 }
+    this.prices = place.prices
     this.#prepared = prepared
-    this.#rows = rows
+    this.#rows = place.rows
     this.#plan = plan
   }
 
+  get allowed(): readonly Option[] {
+    return this.#prepared.list().allowed
+  }
+
   get ladder(): readonly Rung[] {
-    this.#ladder ??= makeLadder(this.chosen, this.#prepared.allowed)
+    this.#ladder ??= makeLadder(this.chosen, this.allowed)
     return this.#ladder
   }
 
   get why(): Explanation {
-    this.#why ??= explain(this.#prepared, this.chosen, this.#rows, this.#plan)
+    this.#why ??= explain(this.#prepared, this.#prepared.list(), this.chosen, this.#rows, this.#plan)
     return this.#why
   }
 }
@@ -89,6 +96,8 @@ export interface Choices {
   readonly alarms: readonly Alarm[]
   /** Where the next plan may begin to look for prices. */
   readonly prices: FleetWidePrices
+  /** Every slot was looked at, not only those that changed. */
+  readonly isWhole: boolean
 }
 
 export interface Plan extends Omit<Choices, 'chosen'> {
@@ -123,28 +132,23 @@ function isInfeasible(key: string, solution: Solution): boolean {
   return kind === 'gateway' ? solution.infeasibleGateways.includes(id!) : solution.isPowerInfeasible
 }
 
-/** Solve, look at how uncertain the answer is, tighten the rows that would not hold, and solve again. */
+/**
+ * Solve, look at how uncertain the answer is, tighten the rows that would not hold, and solve again.
+ *
+ * @param solver Of the fleet, with the tables of the plan before.
+ */
 export function solveWithMargins<C extends Choice>(
   slots: readonly Plannable<C>[],
   limits: PlanLimits,
   warm?: FleetWidePrices,
+  solver = new FleetSolver(),
 ): { solution: Solution; chosen: C[]; rows: readonly MeasuredRow[] } {
   const inputs = slots.map(({ input }) => input)
   const rows = listRows(inputs, limits)
   const capacity = new Map(rows.map((row) => [row.key, plannable(row, inputs)]))
-  const problem = {
-    slots: slots.map(({ input: { key, site, carbonGPerKwh }, allowed }) => ({
-      key,
-      site,
-      choices: allowed,
-      carbonGPerKwh,
-    })),
-    ...toProblemLimits(limits, capacity),
-  }
-  const solveUnder = openProblem(problem, warm)
+  let solution = solver.solve(slots, toProblemLimits(limits, capacity), warm)
   for (let attempt = 1; ; attempt++) {
-    const solution = solveUnder(toProblemLimits(limits, capacity))
-    const chosen = solution.chosen.map((c, i) => slots[i]!.allowed[c]!)
+    const chosen = solution.chosen.map((c, i) => slots[i]!.optionAt(c))
     let isKept = true
     // Each attempt tightens a little more than was missing, so that this ends.
     const extra = 1 + 0.02 * attempt
@@ -156,7 +160,38 @@ export function solveWithMargins<C extends Choice>(
       capacity.set(key, Math.max(0, Math.min(Math.floor(total - reserved - extra * margin), planned - 1)))
     }
     if (isKept || attempt === MAX_ATTEMPTS) return { solution, chosen, rows: measured }
+    solution = solver.solveUnder(toProblemLimits(limits, capacity))
   }
+}
+
+/** So many slots at most move alone. */
+const MOST_CHANGED = 32
+/** By so much more than after the last whole plan a plan may lie below its bound. */
+const MOST_GAP_MORE = 0.001
+
+/**
+ * The plan of before where only slots that were heard of, and a neighbour of each, move.
+ *
+ * @param wholeGap Of the last whole plan.
+ * @returns Undefined where that does not keep every limit, or is too far from the bound: then `solveWithMargins()`.
+ */
+function changeWithMargins<C extends Choice>(
+  slots: readonly Plannable<C>[],
+  limits: PlanLimits,
+  solver: FleetSolver,
+  wholeGap: number,
+): ReturnType<typeof solveWithMargins<C>> | undefined {
+  const inputs = slots.map(({ input }) => input)
+  const rows = listRows(inputs, limits)
+  const capacity = new Map(rows.map((row) => [row.key, plannable(row, inputs)]))
+  const solution = solver.change(slots, toProblemLimits(limits, capacity), MOST_CHANGED)
+  if (solution === undefined) return undefined
+  const { bound, value } = solution
+  if (bound > 0 && (bound - value) / bound > wholeGap + MOST_GAP_MORE) return undefined
+  const chosen = solution.chosen.map((c, i) => slots[i]!.optionAt(c))
+  const measured = rows.map((row) => ({ ...row, row: measureRow(row, inputs, chosen) }))
+  if (measured.some(({ key, row }) => !row.isKept && !isInfeasible(key, solution))) return undefined
+  return { solution, chosen, rows: measured }
 }
 
 function priceOf(key: string, { lambda, gamma, mu, nu }: Solution): number {
@@ -188,25 +223,38 @@ function deviceRows(inputs: readonly SlotInput[], chosen: readonly Option[]): Pr
   }))
 }
 
+export interface PlanAgain {
+  /** Keeps what the next plan of the same fleet can use. */
+  readonly solver?: FleetSolver
+  /**
+   * Gap of the last whole plan: where few slots changed since the plan before, only they are planned. Absent: all are.
+   */
+  readonly wholeGap?: number | undefined
+}
+
 interface Chosen {
   readonly choices: Choices
   readonly measured: readonly Measured[]
 }
 
-function choose(slots: readonly Prepared[], limits: PlanLimits, warm: FleetWidePrices | undefined): Chosen {
+function choose(
+  slots: readonly Prepared[],
+  limits: PlanLimits,
+  warm: FleetWidePrices | undefined,
+  { solver, wholeGap }: PlanAgain = {},
+): Chosen {
   const inputs = slots.map(({ input }) => input)
-  const { solution, chosen, rows } = solveWithMargins(slots, limits, warm)
+  const changed =
+    solver === undefined || wholeGap === undefined ? undefined : changeWithMargins(slots, limits, solver, wholeGap)
+  const { solution, chosen, rows } = changed ?? solveWithMargins(slots, limits, warm, solver)
   const measured = rows.map((row) => ({ ...row, price: priceOf(row.key, solution) }))
   // A slot that has the best that it may run gains nothing from more of anything.
-  const isHeld = slots.map(({ allowed }, i) => allowed.some(({ utility }) => utility > chosen[i]!.utility))
+  const isHeld = (i: number): boolean => slots[i]!.mostUtility > chosen[i]!.utility
   const value = solution.value / 1e6
   const bound = Math.max(solution.bound / 1e6, value)
   const choices = {
     chosen,
-    rows: [
-      ...measured.map((m) => priceRow(m, m.row, m.price, inputs, chosen, (i) => isHeld[i]!)),
-      ...deviceRows(inputs, chosen),
-    ],
+    rows: [...measured.map((m) => priceRow(m, m.row, m.price, inputs, chosen, isHeld)), ...deviceRows(inputs, chosen)],
     value,
     bound,
     integerBound: Math.min(bound, Math.max(solution.integerBound / 1e6, value)),
@@ -218,6 +266,7 @@ function choose(slots: readonly Prepared[], limits: PlanLimits, warm: FleetWideP
         .map(({ key, row }) => ({ key, row, isInfeasible: isInfeasible(key, solution) })),
     ),
     prices: { mu: solution.mu, nu: solution.nu },
+    isWhole: changed === undefined,
   }
   return { choices, measured }
 }
@@ -227,9 +276,29 @@ export function choosePlan(slots: readonly Prepared[], limits: PlanLimits, warm?
   return choose(slots, limits, warm).choices
 }
 
+/** Places are few: what they have in common is worked out once for each. */
+function listPlaces(row: Parameters<typeof rowsOf>[1]): (input: SlotInput) => Place {
+  const bySite = new Map<string, { input: SlotInput; place: Place }>()
+  return (input) => {
+    const known = bySite.get(input.site)
+    const isSame = known?.input.gateway === input.gateway && known?.input.carbonGPerKwh === input.carbonGPerKwh
+    if (known !== undefined && isSame) return known.place
+    const rows = rowsOf(input, row)
+    const { lambda, mu } = slotPrices(rows)
+    const place = { rows, prices: { lambda: lambda / 1e6, mu: mu / 1e3 } }
+    bySite.set(input.site, { input, place })
+    return place
+  }
+}
+
 /** @see planFleet */
-export function planPrepared(slots: readonly Prepared[], limits: PlanLimits, warm?: FleetWidePrices): Plan {
-  const { choices, measured } = choose(slots, limits, warm)
+export function planPrepared(
+  slots: readonly Prepared[],
+  limits: PlanLimits,
+  warm?: FleetWidePrices,
+  again?: PlanAgain,
+): Plan {
+  const { choices, measured } = choose(slots, limits, warm, again)
   const { chosen, ...totals } = choices
   const totalsOfPlan = { value: choices.value, bound: choices.bound, gap: choices.gap }
   const byKey = new Map(measured.map(({ key, row, price }) => [key, { row, price, slack: free(row) }]))
@@ -239,12 +308,12 @@ export function planPrepared(slots: readonly Prepared[], limits: PlanLimits, war
     chosen,
   )
   const power = byKey.get('power')
+  const placeOf = listPlaces((key) => byKey.get(key))
   return {
     ...totals,
-    slots: slots.map((prepared, i) => {
-      const rows = rowsOf(prepared.input, (key) => byKey.get(key))
-      return new LazySlot(prepared, chosen[i]!, leases[i]!, rows, totalsOfPlan)
-    }),
+    slots: slots.map(
+      (prepared, i) => new LazySlot(prepared, chosen[i]!, leases[i]!, placeOf(prepared.input), totalsOfPlan),
+    ),
     loads: new Map(measured.map(({ key, row }) => [key, row])),
     sites: new Map(
       [...limits.sites.keys()].map((site) => {

@@ -1,16 +1,24 @@
-import { allowedOptions, type Forced, listOptions, type Option, type SlotInput } from './option.ts'
+import type { OptionColumns } from '../solver/frontier.ts'
+import { columnsOf } from './choice-columns.ts'
+import { allowedOptions, type Forced, listOptions, type Option, optionAt, type SlotInput } from './option.ts'
 
-/** What of a slot's options can matter to a plan and its reasons. */
-export interface Prepared {
-  readonly input: SlotInput
+/** What of a slot's options its reasons need. */
+export interface Listed {
   /** In order of id, without those that another beats in all that counts. At least one. */
   readonly allowed: readonly Option[]
-  readonly forced: Forced | undefined
   /** Those that only the device's own power forbids. */
   readonly capped: readonly Option[]
-  /** Merit of the best option that only the deadline forbids; -Infinity: there is none. */
+}
+
+/** What is found out of a slot's options once, for as long as nothing that they depend on changes. */
+interface Findings {
+  /** Of those that are allowed, in order of id. */
+  readonly choices: OptionColumns
+  /** Their positions among all options. */
+  readonly positions: Uint16Array
+  readonly mostUtility: number
+  readonly forced: Forced | undefined
   readonly lateMerit: number
-  /** Even the best quality is below the floor. */
   readonly isBelowFloor: boolean
 }
 
@@ -53,16 +61,103 @@ export function prune(options: readonly Option[]): Option[] {
 /** Of two options of one rate. */
 const isBetter = (a: Option, b: Option): number => b.utility - a.utility || b.merit - a.merit || a.powerMw - b.powerMw
 
-export function prepareSlot(input: SlotInput): Prepared {
+const listCapped = (options: readonly Option[]): Option[] =>
+  prune(options.filter((o) => o.meetsDeadline && o.meetsFloor && !o.meetsCap))
+
+function find(input: SlotInput): Findings {
   const options = listOptions(input)
   const { allowed, forced } = allowedOptions(options)
-  const late = options.filter((o) => o.meetsFloor && o.meetsCap && !o.meetsDeadline)
+  const kept = prune(allowed)
+  const positions = new Uint16Array(kept.length)
+  let at = 0
+  for (const [k, option] of kept.entries()) {
+    while (options[at] !== option) at++
+    positions[k] = at
+  }
+  let [mostUtility, lateMerit] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]
+  for (const { utility } of kept) mostUtility = Math.max(mostUtility, utility)
+  for (const o of options) if (o.meetsFloor && o.meetsCap && !o.meetsDeadline) lateMerit = Math.max(lateMerit, o.merit)
   return {
-    input,
-    allowed: prune(allowed),
+    choices: columnsOf(kept),
+    positions,
+    mostUtility,
     forced,
-    capped: prune(options.filter((o) => o.meetsDeadline && o.meetsFloor && !o.meetsCap)),
-    lateMerit: late.reduce((most, o) => Math.max(most, o.merit), Number.NEGATIVE_INFINITY),
+    lateMerit,
     isBelowFloor: options.every((o) => !o.meetsFloor),
   }
 }
+
+/** Ladder, reasons and capsule of a slot are asked for one after the other; of all slots they would fill a gigabyte. */
+let lastListed: { readonly slot: Prepared; readonly listed: Listed } | undefined
+
+/**
+ * What of a slot's options can matter to a plan. The options themselves are made again where they are asked for: a fleet has
+ * millions of them, and a plan looks at one of each slot.
+ */
+export class Prepared {
+  readonly input: SlotInput
+  readonly #findings: Findings
+  #chosenAt = -1
+  #chosen: Option | undefined
+
+  private constructor(input: SlotInput, findings: Findings) {
+    this.input = input
+    this.#findings = findings
+  }
+
+  static of(input: SlotInput): Prepared {
+    return new Prepared(input, find(input))
+  }
+
+  /** The same slot, of which only what its options do not depend on has changed. */
+  with(input: SlotInput): Prepared {
+    const same = new Prepared(input, this.#findings)
+    same.#chosenAt = this.#chosenAt
+    same.#chosen = this.#chosen
+    return same
+  }
+
+  /** In order of id; the same object as long as they are the same. */
+  get choices(): OptionColumns {
+    return this.#findings.choices
+  }
+
+  /** Of the best that it may run, as `Option.utility`. */
+  get mostUtility(): number {
+    return this.#findings.mostUtility
+  }
+
+  get forced(): Forced | undefined {
+    return this.#findings.forced
+  }
+
+  /** Merit of the best option that only the deadline forbids; -Infinity: there is none. */
+  get lateMerit(): number {
+    return this.#findings.lateMerit
+  }
+
+  /** Even the best quality is below the floor. */
+  get isBelowFloor(): boolean {
+    return this.#findings.isBelowFloor
+  }
+
+  /** @param choice Position in `choices`. */
+  optionAt(choice: number): Option {
+    if (this.#chosen === undefined || this.#chosenAt !== choice) {
+      this.#chosen = optionAt(this.input, this.#findings.positions[choice]!)
+      this.#chosenAt = choice
+    }
+    return this.#chosen
+  }
+
+  list(): Listed {
+    if (lastListed?.slot !== this) {
+      const options = listOptions(this.input)
+      const allowed = Array.from(this.#findings.positions, (at) => options[at]!)
+      lastListed = { slot: this, listed: { allowed, capped: listCapped(options) } }
+    }
+    return lastListed.listed
+  }
+}
+
+export const prepareSlot = (input: SlotInput): Prepared => Prepared.of(input)

@@ -51,12 +51,12 @@ export function priceRow(
   const perUnit = (price * scale) / 1e6
   const amount = handy(limit)
   const more = `${amountText(key, amount)} more for ${nameOf(key)}`
-  const held = members.filter(isHeld)
-  const perDb = held.reduce(
-    (sum, i) => sum + utilityPerDb(chosen[i]!.prediction.psnrDb, chosen[i]!.configuration.frameRate, slots[i]!.birth),
-    0,
-  )
   const worthText = (utility: number): string => {
+    const held = members.filter(isHeld)
+    const perDb = held.reduce(
+      (sum, i) => sum + utilityPerDb(chosen[i]!.prediction.psnrDb, chosen[i]!.configuration.frameRate, slots[i]!.birth),
+      0,
+    )
     if (held.length === 0 || !(perDb > 0)) return `${utility.toPrecision(2)} utility`
     return `${(utility / perDb).toPrecision(2)} dB on ${held.length} ${held.length === 1 ? 'slot' : 'slots'}`
   }
@@ -64,6 +64,7 @@ export function priceRow(
   const unpriced = row.isKept
     ? `${nameOf(key)} has enough: more is worth nothing`
     : `${nameOf(key)} needs ${amountText(key, missing)} more`
+  let worth: string | undefined
   return {
     key,
     unit,
@@ -73,6 +74,10 @@ export function priceRow(
     margin: row.margin / scale,
     isKept: row.isKept,
     price: perUnit,
-    worth: price > 0 ? `${more} is worth ${worthText(perUnit * amount)}` : unpriced,
+    // Worked out when somebody reads it: it looks at every slot of the row.
+    get worth() {
+      worth ??= price > 0 ? `${more} is worth ${worthText(perUnit * amount)}` : unpriced
+      return worth
+    },
   }
 }

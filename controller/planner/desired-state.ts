@@ -69,6 +69,15 @@ export function mustPublish(published: DesiredBody | undefined, planned: Desired
   return planned.slots.some((slot, i) => slotDiffers(published.slots[i]!, slot))
 }
 
+/** Whether all slots run the configurations that they ran, of the same versions. */
+export function runsTheSame(before: DesiredBody | undefined, after: DesiredBody): boolean {
+  return after.slots.every(({ slot, ladder, family }) => {
+    const known = before?.slots.find((other) => other.slot === slot)
+    if (known === undefined || known.family?.manifestDigest !== family?.manifestDigest) return false
+    return configurationId(known.ladder[0]!.configuration) === configurationId(ladder[0]!.configuration)
+  })
+}
+
 /** The sum of a device's leases of one kind; undefined if a slot has none. */
 export function leaseSum(desired: DesiredBody, kind: 'rateBps' | 'powerW'): number | undefined {
   return desired.slots.reduce<number | undefined>((sum, { lease }) => {

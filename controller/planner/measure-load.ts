@@ -1,5 +1,5 @@
-import { energyOf } from '../ingest/energy-source.ts'
 import type { DeviceRecord } from '../ingest/fleet.ts'
+import { powerBetween } from '../ingest/power-between.ts'
 import type { Streams } from '../uplink/streams.ts'
 import type { DeviceLoad } from './read-limits.ts'
 
@@ -37,7 +37,5 @@ export function measureLoad(
     const family = slots.find(({ slot }) => slot === late.slot)?.family
     if (family !== undefined && !isPlanned(family)) unplannedW += powerW
   }
-  const [before, after] = [energyOf(first.counters.energy), energyOf(last.counters.energy)]
-  const powerW = before === undefined || after === undefined ? slotsW : (after.joules - before.joules) / seconds
-  return { site, rateBps, powerW, unplannedW }
+  return { site, rateBps, powerW: powerBetween(first, last)?.powerW ?? slotsW, unplannedW }
 }

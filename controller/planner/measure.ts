@@ -1,8 +1,9 @@
 import type { Clock } from '@espalier/shared/clock'
 import { quantile, subtractCounts } from '@espalier/shared/histogram'
 import type { Telemetry } from '@espalier/shared/messages/device'
-import { energyOf, primaryEnergy } from '../ingest/energy-source.ts'
+import { primaryEnergy } from '../ingest/energy-source.ts'
 import { type DeviceRecord, isConnected } from '../ingest/fleet.ts'
+import { powerBetween } from '../ingest/power-between.ts'
 import type { Store } from '../store/open-store.ts'
 import type { TelemetryRow } from '../store/telemetry.ts'
 import type { Streams } from '../uplink/streams.ts'
@@ -135,19 +136,12 @@ export function measureDevice(
     if (slotBps !== undefined) receivedBps = (receivedBps ?? 0) + slotBps
     slots.set(late.slot, withReceived(measureSlots(early, [late], seconds, last.counters.energy), slotBps))
   }
-  const { idleW, ...all } = measureBetween(first, last)
+  const { idleW, ...all } = measureWhole(first, last)
   return { ...none, ...withReceived(all, receivedBps), ...(idleW === undefined ? {} : { idleW }) }
 }
 
-/** What a device did between two of its messages of one boot, in its own words. */
-export function measureBetween(first: TelemetryRow, last: TelemetryRow): Measured & { readonly idleW?: number } {
-  const seconds = spanS(first, last)
-  const all = measureSlots(first.counters.slots, last.counters.slots, seconds, last.counters.energy)
-  const [before, after] = [energyOf(first.counters.energy), energyOf(last.counters.energy)]
-  if (before === undefined || after === undefined) return all
-  return {
-    ...all,
-    powerW: (after.joules - before.joules) / seconds,
-    idleW: (after.idleJoules - before.idleJoules) / seconds,
-  }
+/** What a device did between two of its messages of one boot, in its own words, its slots together. */
+export function measureWhole(first: TelemetryRow, last: TelemetryRow): Measured & { readonly idleW?: number } {
+  const all = measureSlots(first.counters.slots, last.counters.slots, spanS(first, last), last.counters.energy)
+  return { ...all, ...powerBetween(first, last) }
 }

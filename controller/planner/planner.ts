@@ -2,6 +2,7 @@ import type { Clock } from '@espalier/shared/clock'
 import { describeError, StoreError } from '@espalier/shared/errors'
 import type { DeviceId } from '@espalier/shared/ids'
 import type { Capsule } from '@espalier/shared/messages/capsule'
+import type { Desired } from '@espalier/shared/messages/controller'
 import type { Signed } from '@espalier/shared/signature/signed-document'
 import type { Logger } from 'pino'
 import type { MqttLink } from '../broker/mqtt-link.ts'
@@ -13,16 +14,19 @@ import { type DeviceRecord, type Fleet, isConnected } from '../ingest/fleet.ts'
 import type { PlanLimits } from '../plan/limits.ts'
 import { choosePlan, type Plan, type PlannedSlot, planPrepared } from '../plan/plan-fleet.ts'
 import type { Prepared } from '../plan/prepare.ts'
+import { FleetSolver } from '../plan/solve.ts'
 import type { FleetWidePrices } from '../solver/columns.ts'
 import type { Budget } from '../store/budgets.ts'
 import type { Store } from '../store/open-store.ts'
 import type { Streams } from '../uplink/streams.ts'
-import { type DesiredBody, LEASE_TTL_S, leaseSum, mustPublish, outlineDesired, withLadders } from './desired-state.ts'
+import { type DesiredBody, leaseSum, mustPublish, outlineDesired, runsTheSame, withLadders } from './desired-state.ts'
 import { Explorer } from './explorer.ts'
 import { type Holder, makeLimits, slotFacts } from './fleet-limits.ts'
 import { measureLoad } from './measure-load.ts'
 import { type DeviceLoad, readLimits } from './read-limits.ts'
+import { renewalMs } from './renewal.ts'
 import { reserveOf } from './reserve.ts'
+import { Settling } from './settling.ts'
 import { listInputs, SlotCache, withFacts } from './slot-inputs.ts'
 import type { WhatIfAnswer } from './what-if.ts'
 import { widen } from './widen.ts'
@@ -60,24 +64,27 @@ export interface Planner {
   close(): void
 }
 
-/** After a plan changed, measurements of the last ten seconds still hold what ran before. */
-const SETTLING_MS = 14_000
-/** A lease is renewed three times within its time to live. */
-const RENEWAL_MS = (LEASE_TTL_S * 1000) / 3
+/** Between two plans of the whole fleet: where few slots changed in between, only they are planned. */
+const WHOLE_MS = 10_000
+/** By how much the bound on latency must have moved, in standard deviations, to be written down. */
+const SAVED_STEP = 0.01
 
 export function createPlanner(options: PlannerOptions): Planner {
   const { store, fleet, families, streams, events, clock, log } = options
   const withFamilyOrders = options.withFamilyOrders ?? ((bodies) => bodies)
   const margins = new RowMargins(store.bounds.load()?.rows)
+  let saved = { looks: 0, latencyK: Number.NaN }
   const explorer = new Explorer()
   const publishedMs = new Map<DeviceId, number>()
   /** As the latest plan that had the device sees it. */
   const plannedSlots = new Map<DeviceId, readonly PlannedSlot[]>()
   const alarmed = new Set<string>()
-  let changedMs = Number.NEGATIVE_INFINITY
+  const settling = new Settling()
   let issuedMs = 0
   let plan: Plan | undefined
   const cache = new SlotCache()
+  const solver = new FleetSolver(true)
+  let whole = { atMs: Number.NEGATIVE_INFINITY, gap: 0 }
   /** What the latest plan was made of. */
   let basis:
     | {
@@ -127,12 +134,22 @@ export function createPlanner(options: PlannerOptions): Planner {
   /** Learn from what was measured under the present plan, once it has settled. */
   function checkLimits(loads: readonly DeviceLoad[]): void {
     const nowMs = clock.monotonicMs()
-    if (plan === undefined || basis === undefined || nowMs - changedMs < SETTLING_MS) return
+    if (plan === undefined || basis === undefined) return
+    const { gateways } = basis.limits
+    const isSettled = settling.at(nowMs, { sitesOf: (id) => gateways?.get(id)?.sites ?? [], devices: loads.length })
     for (const { key, reading } of readLimits(plan.loads, basis.limits, loads)) {
+      if (!isSettled(key)) continue
       margins.learn(key, reading, nowMs)
-      // Let the next plan settle before it is judged.
-      if (reading.isViolated) changedMs = nowMs
+      if (reading.isViolated) settling.judged(key, nowMs)
     }
+  }
+
+  /** What moved too little to matter is not worth a write: a fleet moves the bound on latency with every message. */
+  function saveBounds(): void {
+    const { latencyK } = fleet.beliefs
+    if (margins.looks === saved.looks && Math.abs(latencyK - saved.latencyK) < SAVED_STEP) return
+    store.bounds.save({ latencyK, rows: margins.learned })
+    saved = { looks: margins.looks, latencyK }
   }
 
   function send(id: DeviceId): void {
@@ -146,13 +163,16 @@ export function createPlanner(options: PlannerOptions): Planner {
   }
 
   /** With each generation and each birth: while a device is in contact its capsule stays as good as new by itself. */
-  function sendCapsule(id: DeviceId): void {
-    const desired = fleet.get(id)?.desired
+  function renewCapsule(id: DeviceId, desired: Desired): Capsule | undefined {
     const planned = plannedSlots.get(id)
-    if (desired === undefined || planned === undefined) return
+    if (planned === undefined) return undefined
     // A clock that was set back must not make a new capsule look old.
     issuedMs = Math.max(clock.wallMs(), issuedMs + 1)
-    const capsule = makeCapsule(id, desired, planned, { issuedMs, validS: options.capsuleS })
+    return makeCapsule(id, desired, planned, { issuedMs, validS: options.capsuleS })
+  }
+
+  function sendCapsule(id: DeviceId, capsule: Capsule | undefined): void {
+    if (capsule === undefined) return
     options
       .link()
       .publishCapsule(id, options.signCapsule(capsule))
@@ -174,13 +194,15 @@ export function createPlanner(options: PlannerOptions): Planner {
         const desired = store.desired.commit(id, withLadders(outline, slots))
         for (const { input, why } of slots)
           store.decisions.add({ device: id, slot: input.birth.slot, gen: desired.gen, atMs, why })
-        return [id, desired] as const
+        return { id, desired, capsule: renewCapsule(id, desired) }
       }),
     )
-    for (const [id, desired] of committed) {
-      fleet.open(id).desired = desired
+    for (const { id, desired, capsule } of committed) {
+      const device = fleet.open(id)
+      if (!runsTheSame(device.desired, desired)) settling.changed(id, device.birth?.site ?? '', clock.monotonicMs())
+      device.desired = desired
       send(id)
-      sendCapsule(id)
+      sendCapsule(id, capsule)
     }
   }
 
@@ -199,12 +221,17 @@ export function createPlanner(options: PlannerOptions): Planner {
     const budgets = store.budgets.list()
     const loads = listLoads(budgets)
     checkLimits(loads)
-    store.bounds.save({ latencyK: fleet.beliefs.latencyK, rows: margins.learned })
+    saveBounds()
     const limits = limitsUnder(budgets, loads)
     const sources = { families, beliefs: fleet.beliefs, budgets, plannedOf: (key: string) => explorer.plannedOf(key) }
     const slots = cache.prepare(listInputs(fleet.list().filter(isPlannable), sources))
     const warm = plan?.prices
-    const next = explorer.apply(planPrepared(slots, limits, warm), clock.monotonicMs())
+    const isWholeDue = clock.monotonicMs() - whole.atMs >= WHOLE_MS
+    const next = explorer.apply(
+      planPrepared(slots, limits, warm, { solver, wholeGap: isWholeDue ? undefined : whole.gap }),
+      clock.monotonicMs(),
+    )
+    if (next.isWhole) whole = { atMs: clock.monotonicMs(), gap: next.gap }
     basis = { slots, limits, warm }
     const slotsOf = new Map<DeviceId, PlannedSlot[]>()
     for (const slot of next.slots) {
@@ -238,12 +265,11 @@ export function createPlanner(options: PlannerOptions): Planner {
     plan = next
     raiseAlarms(next)
     if (changed.size > 0) {
-      changedMs = clock.monotonicMs()
       const { value, bound, gap } = next
       events.emit({ kind: 'plan', data: { devices: [...changed], value, bound, gap } })
     }
     for (const id of bodies.keys())
-      if (clock.monotonicMs() - (publishedMs.get(id) ?? Number.NEGATIVE_INFINITY) > RENEWAL_MS) send(id)
+      if (clock.monotonicMs() - (publishedMs.get(id) ?? Number.NEGATIVE_INFINITY) > renewalMs(id)) send(id)
   }
 
   function tryPlan(): void {
@@ -268,7 +294,8 @@ export function createPlanner(options: PlannerOptions): Planner {
     },
     republish(id) {
       send(id)
-      sendCapsule(id)
+      const desired = fleet.get(id)?.desired
+      if (desired !== undefined) sendCapsule(id, renewCapsule(id, desired))
     },
     latest: () => plan,
     whatIf(changes) {

@@ -45,8 +45,17 @@ export function listInputs(
 const isSamePlace = (a: SlotInput, b: SlotInput): boolean =>
   a.birth === b.birth && a.manifest === b.manifest && a.planned === b.planned && a.maxPowerW === b.maxPowerW
 
+const isSamePrice = (a: SlotInput, b: SlotInput): boolean =>
+  a.site === b.site && a.gateway === b.gateway && a.carbonGPerKwh === b.carbonGPerKwh
+
+/** The bound on latency moves with every message of the whole fleet: by so many deviations it may be off for a slot. */
+const LATENCY_K_STEP = 0.02
+
 const isSame = (a: SlotInput, b: SlotInput): boolean =>
-  isSamePlace(a, b) && a.estimate === b.estimate && a.peers === b.peers && a.latencyK === b.latencyK
+  isSamePlace(a, b) &&
+  a.estimate === b.estimate &&
+  a.peers === b.peers &&
+  (a.latencyK === b.latencyK || Math.abs((a.latencyK ?? 0) - (b.latencyK ?? 0)) < LATENCY_K_STEP)
 
 /**
  * Estimates move with every message, a little. So many slots are prepared again in one plan for that alone, in turn: with a
@@ -57,11 +66,10 @@ const REFRESHED = 2500
 
 /** Prepare slots, those that did not change since the last time not again. */
 export class SlotCache {
-  #known = new Map<string, Prepared>()
+  readonly #known = new Map<string, Prepared>()
   #turn = 0
 
   prepare(inputs: readonly SlotInput[]): Prepared[] {
-    const before = this.#known
     const prepared: Prepared[] = new Array(inputs.length)
     const count = inputs.length
     const from = count === 0 ? 0 : this.#turn % count
@@ -69,20 +77,29 @@ export class SlotCache {
     for (let k = 0; k < count; k++) {
       const i = (from + k) % count
       const input = inputs[i]!
-      const known = before.get(input.key)
-      if (known === undefined || !isSamePlace(known.input, input)) prepared[i] = prepareSlot(input)
-      else if (isSame(known.input, input)) prepared[i] = { ...known, input }
+      const known = this.#known.get(input.key)
+      let slot = known
+      if (known === undefined || !isSamePlace(known.input, input)) slot = prepareSlot(input)
+      else if (isSame(known.input, input))
+        slot = isSamePrice(known.input, input) ? known : known.with({ ...input, latencyK: known.input.latencyK })
       else if (refreshed < REFRESHED) {
         refreshed++
         this.#turn = i + 1
-        prepared[i] = prepareSlot(input)
+        slot = prepareSlot(input)
       } else {
         const { estimate, peers, latencyK } = known.input
-        prepared[i] = { ...known, input: { ...input, estimate, peers, latencyK } }
+        slot = known.with({ ...input, estimate, peers, latencyK })
       }
+      if (slot !== known) this.#known.set(input.key, slot!)
+      prepared[i] = slot!
     }
-    this.#known = new Map(prepared.map((slot) => [slot.input.key, slot]))
+    if (this.#known.size > count) this.#forgetAllBut(prepared)
     return prepared
+  }
+
+  #forgetAllBut(prepared: readonly Prepared[]): void {
+    this.#known.clear()
+    for (const slot of prepared) this.#known.set(slot.input.key, slot)
   }
 }
 
@@ -91,6 +108,6 @@ export function withFacts(slots: readonly Prepared[], factsOf: (input: SlotInput
   return slots.map((slot) => {
     const { gateway: _, carbonGPerKwh: __, maxPowerW: ___, ...rest } = slot.input
     const input: SlotInput = { ...rest, ...factsOf(slot.input) }
-    return isSame(slot.input, input) ? { ...slot, input } : prepareSlot(input)
+    return isSame(slot.input, input) ? slot.with(input) : prepareSlot(input)
   })
 }

@@ -140,10 +140,11 @@ export function telemetryTable(db: Database, boots: BootTable) {
         const before = found === undefined ? undefined : toRow(found)
         if (before !== undefined ? seq <= before.seq : past(device).boots.includes(boot)) return undefined
         const counters = before === undefined ? envelope.body : holdCounters(before.counters, envelope.body)
-        put.run(device, boot, seq, mono, JSON.stringify(counters))
+        const body = JSON.stringify(counters)
+        put.run(device, boot, seq, mono, body)
         if (others.get(device)?.boot !== boot) others.delete(device)
         if (before === undefined) fold(device)
-        putSample.run(device, Math.round(atMs), boot, seq, mono, JSON.stringify(counters))
+        putSample.run(device, Math.round(atMs), boot, seq, mono, body)
         prune.run(device, device)
         return { before, after: { boot, seq, monoMs: mono, counters } }
       },

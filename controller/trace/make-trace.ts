@@ -1,5 +1,5 @@
 import type { TelemetryWindow } from '../estimate/slot-estimate.ts'
-import type { Families } from '../families.ts'
+import { type Families, familyOf } from '../families.ts'
 import type { DeviceRecord, Fleet } from '../ingest/fleet.ts'
 import { windowBetween } from '../ingest/window.ts'
 import { catalogueOf, type SlotBirth } from '../plan/catalogue.ts'
@@ -20,7 +20,7 @@ interface Traced {
 function listSlots(fleet: Fleet, families: Families): Traced[] {
   return fleet.list().flatMap((device) =>
     (device.birth?.slots ?? []).flatMap((birth): Traced[] => {
-      const manifest = families.get(birth.family)?.manifest
+      const manifest = familyOf(families, device, birth)?.manifest
       // Only codecs have cards of rate and quality.
       if (manifest?.task !== 'image-codec') return []
       const options = catalogueOf(birth, manifest).entries.map(({ id, configuration: c, cost }) => ({

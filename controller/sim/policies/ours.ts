@@ -3,6 +3,7 @@ import { type Causes, learnCauses, predictCauses, startCauses } from '../../esti
 import { type ClassPrior, poolClass } from '../../estimate/class-prior.ts'
 import { learnLatencyK, START_LATENCY_K } from '../../estimate/latency-bound.ts'
 import { RowMargins } from '../../estimate/row-margins.ts'
+import { toPlannable } from '../../plan/limits.ts'
 import { deadlineSigmas } from '../../plan/option.ts'
 import { solveWithMargins } from '../../plan/plan-fleet.ts'
 import type { Choice } from '../../plan/problem.ts'
@@ -170,10 +171,12 @@ export const makeOurs =
           reserved.watts += (keeps?.powerMw ?? 0) / 1000
         }
         const basePower = { meanW: idleW }
-        const slots = told.map((i) => ({
-          input: { key: devices[i]!.id, site: sites[devices[i]!.site]!.id, estimate: { basePower } },
-          allowed: choicesOf(i, planned[i]!),
-        }))
+        const slots = told.map((i) =>
+          toPlannable(
+            { key: devices[i]!.id, site: sites[devices[i]!.site]!.id, estimate: { basePower } },
+            choicesOf(i, planned[i]!),
+          ),
+        )
         const { chosen } = solveWithMargins(slots, {
           sites: new Map(
             sites.map(({ id }, s) => [

@@ -1,16 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { EventBus } from '@espalier/controller/events'
 import type { Families } from '@espalier/controller/families'
 import { Fleet } from '@espalier/controller/ingest/fleet'
-import { createIngest } from '@espalier/controller/ingest/ingest'
-import { openStore } from '@espalier/controller/store/open-store'
+import { openVirtualController } from '@espalier/controller/sim/virtual-controller'
 import { makeTrace } from '@espalier/controller/trace/make-trace'
 import { replayTrace } from '@espalier/controller/trace/replay'
 import { formatTrace, parseTrace } from '@espalier/controller/trace/trace'
 import { configurationId } from '@espalier/shared/configuration'
-import { formatMessage } from '@espalier/shared/messages/envelope'
-import { pino } from 'pino'
+import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import {
   configuration,
@@ -29,32 +26,17 @@ const families = {
   list: () => [],
 } as unknown as Families
 
-/** A controller without broker, planner and API, that hears a device for some time. */
+/** A controller that hears a device for some time. */
 function listen() {
-  const store = openStore(join(temporaryFolder(), 'c.sqlite'))
-  onTestFinished(() => store.close())
-  let nowMs = 0
-  const clock = { monotonicMs: () => nowMs, wallMs: () => 1.7e12 + nowMs }
-  const fleet = Fleet.load(store)
-  const events = new EventBus()
+  const controller = openVirtualController({ path: join(temporaryFolder(), 'c.sqlite'), families })
+  onTestFinished(() => controller.close())
+  const { store, fleet, clock, events } = controller
   const alarms: string[] = []
   events.subscribe((event) => {
     if (event.kind === 'alarm') alarms.push(event.data.message)
   })
-  const ignore = (): void => undefined
-  const ingest = createIngest({
-    store,
-    fleet,
-    families,
-    events,
-    clock,
-    log: pino({ level: 'silent' }),
-    onChange: ignore,
-    onBirth: ignore,
-    onUnknown: ignore,
-  })
   const say = (kind: string, body: unknown, seq: number) =>
-    ingest.receive(`espalier/v1/${DEVICE}/up/${kind}`, formatMessage(envelope(body, { seq, mono: nowMs })))
+    controller.hear(DEVICE, kind, envelope(body, { seq, mono: clock.monotonicMs() }))
   say('state', { state: 'ready' }, 0)
   say('birth', makeBirth(), 1)
   return {
@@ -65,8 +47,8 @@ function listen() {
     /** A message a second, of a device whose frames always cost the same. */
     hear(seconds: number, frame: { bits: number; joules: number; latencyS: number }) {
       for (let k = 0; k < seconds; k++) {
-        nowMs += 1000
-        const at = nowMs / 1000
+        controller.pass(1)
+        const at = clock.monotonicMs() / 1000
         const counted = { frames: 5 * at, bits: 5 * at * frame.bits, joules: at * (5 * frame.joules + 1) }
         const telemetry = makeTelemetry(configuration, {
           ...counted,
@@ -98,6 +80,26 @@ describe('makeTrace()', () => {
     expect(reading.joulesPerFrame).toBeCloseTo(0.4)
     expect(reading.latencyS).toBeCloseTo(0.05, 2)
     expect(parseTrace('made', formatTrace(trace))).toEqual(trace)
+  })
+
+  test('prices a device by the version of its family that it has', () => {
+    const { store, fleet, clock, hear } = listen()
+    hear(60, { bits: 20_000, joules: 0.4, latencyS: 0.05 })
+    const half = structuredClone(manifest) as CodecManifest
+    for (const variant of half.variants)
+      for (const point of variant.card) Object.assign(point, { bitsPerPixel: point.bitsPerPixel / 2 })
+    const digest = makeBirth().slots[0]!.manifestDigest
+    const older = { manifest: half, manifestDigest: digest }
+    const both = {
+      ...families,
+      version: (wanted: string) => (wanted === digest ? older : undefined),
+    } as unknown as Families
+    const bitsOf = (known: Families) =>
+      makeTrace({ store, fleet, families: known }, { sinceMs: 0, nowMs: clock.wallMs() })!.header.slots[0]!.options.map(
+        ({ bitsPerFrame }) => bitsPerFrame,
+      )
+    // `get()` gives the newest, which the device does not have.
+    expect(bitsOf(both)).toEqual(bitsOf(families).map((bits) => bits / 2))
   })
 
   test('is absent before any telemetry', () => {

@@ -6,9 +6,10 @@ import { type Change, ChangeLog, groupByCause } from '@espalier/controller/overv
 import type { DeviceRow } from '@espalier/controller/overview/device-row'
 import { groupRows } from '@espalier/controller/overview/group-rows'
 import { judgeHealth } from '@espalier/controller/overview/judge-health'
-import { measureBetween } from '@espalier/controller/overview/measure-window'
+import { measureWindow } from '@espalier/controller/overview/measure-window'
 import { Overview } from '@espalier/controller/overview/overview'
 import { pageOfRows, pageQuerySchema } from '@espalier/controller/overview/page-of-rows'
+import { measureWhole } from '@espalier/controller/planner/measure'
 import { openStore } from '@espalier/controller/store/open-store'
 import { describe, expect, test } from 'vitest'
 import { configuration, DEVICE, makeBirth, makeTelemetry, temporaryFolder } from './controller-fixtures.ts'
@@ -45,9 +46,37 @@ describe('the window of what a device did lately', () => {
       if (second > 10) expect(spanMs).toBeGreaterThanOrEqual(5000)
       expect(spanMs).toBeLessThan(10_000)
     }
-    const measured = measureBetween(window!.first, window!.last)!
+    const measured = measureWindow(window!.first, window!.last)!
     expect(measured.slots[0]).toMatchObject({ framesPerSecond: 5, rateBps: 50_000, joulesPerFrame: 2, psnrDb: 34 })
     expect(measured.powerW).toBeCloseTo(10.1)
+  })
+
+  test('counts what the model booked while a sensor was silent', () => {
+    const withGap = (seconds: number, sensed: number, modelled: number) => {
+      const row = at(seconds)
+      const [source] = row.counters.energy
+      const sensor = {
+        ...source!,
+        source: 'ina',
+        scope: 'board',
+        method: 'sensor',
+        joules: sensed,
+        idleJoules: sensed / 4,
+      }
+      const model = {
+        ...source!,
+        source: 'model:cpu',
+        scope: 'modelled',
+        method: 'model',
+        joules: modelled,
+        idleJoules: modelled / 4,
+      }
+      return { ...row, counters: { ...row.counters, energy: [sensor, model] as typeof row.counters.energy } }
+    }
+    // Ten seconds at 5 W: six of them by the sensor.
+    const [first, last] = [withGap(10, 100, 40), withGap(20, 130, 60)]
+    expect(measureWindow(first, last)).toMatchObject({ powerW: 5, idleW: 1.25 })
+    expect(measureWhole(first, last)).toMatchObject({ powerW: 5, idleW: 1.25 })
   })
 
   test('begins anew with another boot, and is two messages where those are rare', () => {
@@ -57,7 +86,7 @@ describe('the window of what a device did lately', () => {
     )
     expect(rare!.last.monoMs - rare!.first.monoMs).toBe(30_000)
     const again = extendWindow(rare, at(1, 'boot-2'))
-    expect(measureBetween(again.first, again.last)).toBeUndefined()
+    expect(measureWindow(again.first, again.last)).toBeUndefined()
   })
 })
 

@@ -1,7 +1,9 @@
 import { priorEstimate } from '@espalier/controller/estimate/slot-estimate'
 import { allowedOptions, listOptions, type SlotInput } from '@espalier/controller/plan/option'
-import { choosePlan, type Limit, type PlanInput, planFleet } from '@espalier/controller/plan/plan-fleet'
+import { choosePlan, type Limit, type PlanInput, planFleet, planPrepared } from '@espalier/controller/plan/plan-fleet'
 import { prepareSlot, prune } from '@espalier/controller/plan/prepare'
+import { FleetSolver } from '@espalier/controller/plan/solve'
+import { SlotCache } from '@espalier/controller/planner/slot-inputs'
 import { comparePlans } from '@espalier/controller/planner/what-if'
 import { deviceIdSchema } from '@espalier/shared/ids'
 import { chooseByPrice } from '@espalier/shared/ladder/choose-by-price'
@@ -292,6 +294,58 @@ describe('prune()', () => {
         },
       ),
       { numRuns: 50, seed: 5 },
+    )
+  })
+})
+
+describe('prepareSlot()', () => {
+  test('makes one option as it makes all of them, and its columns say the same', () => {
+    for (const planned of [undefined, listOptions(slot(1))[40]!.configuration]) {
+      const prepared = prepareSlot({ ...slot(1), planned })
+      const { allowed } = prepared.list()
+      expect(allowed).toEqual(prune(allowedOptions(listOptions(prepared.input)).allowed))
+      for (const [k, option] of allowed.entries()) {
+        expect(prepared.optionAt(k)).toEqual(option)
+        expect(prepared.choices.rateBps[k]).toBe(option.rateBps)
+        expect(prepared.choices.powerMw[k]).toBe(option.powerMw)
+        expect(prepared.choices.utility[k]).toBe(option.utility)
+      }
+      expect(prepared.mostUtility).toBe(Math.max(...allowed.map(({ utility }) => utility)))
+    }
+  })
+})
+
+describe('planPrepared() of a fleet of which one device was heard', () => {
+  test('moves that slot and at most a neighbour, keeps every limit, and carries bounds', () => {
+    const [cache, solver] = [new SlotCache(), new FleetSolver(true)]
+    let inputs = Array.from({ length: 60 }, (_, i) => slot(i, i % 2 === 0 ? 'a' : 'b'))
+    // So wide that no row is tightened for its deviations: bounds of the same limits can be compared.
+    const wide = (total: number): Limit => ({ ...limit(total), marginShare: 0.2 })
+    const limits = { sites: new Map(['a', 'b'].map((site) => [site, wide(2_200_000)])), power: wide(60 * 3000) }
+    const whole = planPrepared(cache.prepare(inputs), limits, undefined, { solver })
+    expect(whole.isWhole).toBe(true)
+    let before = whole
+    let alone = 0
+    for (let k = 0; k < 20; k++) {
+      const { bits } = inputs[k]!.estimate
+      const common = { ...bits.common, mean: bits.common.mean + (k % 2 === 0 ? 0.1 : -0.1) }
+      inputs = inputs.with(k, { ...inputs[k]!, estimate: { ...inputs[k]!.estimate, bits: { ...bits, common } } })
+      const plan = planPrepared(cache.prepare(inputs), limits, before.prices, { solver, wholeGap: whole.gap })
+      if (!plan.isWhole) {
+        alone++
+        const moved = plan.slots.filter(({ chosen }, i) => chosen.id !== before.slots[i]!.chosen.id)
+        expect(moved.length).toBeLessThanOrEqual(2)
+        expect(plan.gap).toBeLessThanOrEqual(whole.gap + 0.001)
+      }
+      for (const row of plan.rows) expect(row.isKept).toBe(true)
+      expect(plan.bound).toBeGreaterThanOrEqual(planFleet({ slots: inputs, ...limits }).value)
+      before = plan
+    }
+    expect(alone).toBeGreaterThan(5)
+    // Another uplink is not for one slot to keep.
+    const tighter = { ...limits, sites: new Map(limits.sites).set('a', wide(1_500_000)) }
+    expect(planPrepared(cache.prepare(inputs), tighter, before.prices, { solver, wholeGap: whole.gap }).isWhole).toBe(
+      true,
     )
   })
 })

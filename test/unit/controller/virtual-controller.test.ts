@@ -1,21 +1,13 @@
 import { join } from 'node:path'
-import { setImmediate as turn } from 'node:timers/promises'
-import { EventBus } from '@espalier/controller/events'
 import type { Families } from '@espalier/controller/families'
-import { Fleet } from '@espalier/controller/ingest/fleet'
-import { createIngest } from '@espalier/controller/ingest/ingest'
 import { predictNominal } from '@espalier/controller/plan/predict'
-import { createPlanner } from '@espalier/controller/planner/planner'
 import { autoregression, seededRandom } from '@espalier/controller/sim/random'
-import { openStore } from '@espalier/controller/store/open-store'
-import { Streams } from '@espalier/controller/uplink/streams'
+import { openVirtualController } from '@espalier/controller/sim/virtual-controller'
 import { type Configuration, configurationId } from '@espalier/shared/configuration'
 import { Histogram } from '@espalier/shared/histogram'
 import { type DeviceId, deviceIdSchema } from '@espalier/shared/ids'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import type { Desired } from '@espalier/shared/messages/controller'
-import { formatMessage } from '@espalier/shared/messages/envelope'
-import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
 import { configuration, envelope, makeBirth, makeTelemetry, manifest, temporaryFolder } from './controller-fixtures.ts'
 
@@ -80,53 +72,16 @@ class VirtualDevice {
 }
 
 test('the controller of production, in virtual time, keeps an uplink that half of the best would fill', async () => {
-  const store = openStore(join(temporaryFolder(), 'c.sqlite'))
-  onTestFinished(() => store.close())
-  let nowMs = 0
-  const clock = { monotonicMs: () => nowMs, wallMs: () => 1.7e12 + nowMs }
-  const log = pino({ level: 'silent' })
-  const fleet = Fleet.load(store)
-  const [events, streams] = [new EventBus(), new Streams(clock)]
   const devices = [1, 2, 3, 4].map((k) => new VirtualDevice(k))
-  const planner = createPlanner({
-    store,
-    fleet,
+  const controller = openVirtualController({
+    path: join(temporaryFolder(), 'c.sqlite'),
     families,
-    streams,
-    events,
-    clock,
-    log,
-    link: () => ({
-      isConnected: () => true,
-      publishCapsule: () => Promise.resolve(),
-      publishDesired(id: DeviceId, desired: Desired) {
-        devices.find((device) => device.id === id)!.follow(desired)
-        return Promise.resolve()
-      },
-    }),
-    // Plans are asked for below: the timer of real time never fires.
-    intervalMs: 2 ** 31 - 1,
-    capsuleS: 3600,
-    signCapsule: (capsule) => capsule as never,
+    onDesired: (id, desired) => devices.find((device) => device.id === id)!.follow(desired),
   })
-  onTestFinished(() => planner.close())
-  const ignore = (): void => undefined
-  const ingest = createIngest({
-    store,
-    fleet,
-    families,
-    events,
-    clock,
-    log,
-    onChange: ignore,
-    onBirth: ignore,
-    onUnknown: ignore,
-  })
+  onTestFinished(() => controller.close())
+  const { store, fleet, clock } = controller
   const say = (id: DeviceId, kind: string, body: unknown, seq: number) =>
-    ingest.receive(
-      `espalier/v1/${id}/up/${kind}`,
-      formatMessage(envelope(body, { boot: `boot-${id}`, seq, mono: nowMs })),
-    )
+    controller.hear(id, kind, envelope(body, { boot: `boot-${id}`, seq, mono: clock.monotonicMs() }))
   for (const { id, birth } of devices) {
     say(id, 'state', { state: 'ready' }, 0)
     say(id, 'birth', birth, 1)
@@ -137,7 +92,7 @@ test('the controller of production, in virtual time, keeps an uplink that half o
   store.budgets.change('site:local', { rateBps: limitBps }, clock.wallMs())
   const used: number[] = []
   for (let second = 1; second <= 150; second++) {
-    nowMs += 1000
+    controller.pass(1)
     let bits = 0
     for (const device of devices) {
       const worked = device.work()
@@ -145,11 +100,7 @@ test('the controller of production, in virtual time, keeps an uplink that half o
       say(device.id, 'telemetry', worked.telemetry, second + 1)
     }
     used.push(bits)
-    if (second % 2 === 0) {
-      planner.request('time has passed')
-      await turn()
-      await turn()
-    }
+    if (second % 2 === 0) await controller.plan()
   }
 
   // Means over the ten seconds that a budget is kept over, once everybody was heard for a minute.
