@@ -1,6 +1,6 @@
 import { type Configuration, configurationId, isSameGraph } from '@espalier/shared/configuration'
 import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
-import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
+import type { Manifest } from '@espalier/shared/manifest/manifest'
 import type { PeerResiduals } from '../estimate/causes.ts'
 import { START_LATENCY_K } from '../estimate/latency-bound.ts'
 import type { SlotEstimate } from '../estimate/slot-estimate.ts'
@@ -15,6 +15,7 @@ import {
   workFactors,
 } from './predict.ts'
 import type { Choice } from './problem.ts'
+import { type Quality, utilityOf } from './quality.ts'
 
 /** A slot as the plan sees it. */
 export interface SlotInput {
@@ -22,7 +23,7 @@ export interface SlotInput {
   readonly key: string
   readonly site: string
   readonly birth: SlotBirth
-  readonly manifest: CodecManifest
+  readonly manifest: Manifest
   readonly estimate: SlotEstimate
   /** What other devices of the class found of configurations that never ran here. */
   readonly peers?: PeerResiduals | undefined
@@ -65,28 +66,9 @@ const SAME_GRAPH_BONUS = 0.02
 const SAME_FRAME_RATE_BONUS = 0.01
 const SAME_CONFIGURATION_BONUS = 0.005
 
-/** Quality in decibels at which a slot is worth half, and how fast that changes around it. */
-const HALF_PSNR_DB = 32
-const PSNR_SLOPE_DB = 3
-const FRAME_RATE_EXPONENT = 0.35
-
-/** What a slot's utility is measured by. */
-export interface Valued {
-  readonly weight: number
-  readonly source: { readonly frameRate: number }
-}
-
-/** 0 to `weight`. */
-export function utilityOf(psnrDb: number, frameRate: number, slot: Valued): number {
-  const quality = 1 / (1 + Math.exp(-(psnrDb - HALF_PSNR_DB) / PSNR_SLOPE_DB))
-  return slot.weight * quality * Math.min(1, frameRate / slot.source.frameRate) ** FRAME_RATE_EXPONENT
-}
-
-/** Utility that one decibel more is worth at this quality. */
-export function utilityPerDb(psnrDb: number, frameRate: number, slot: SlotBirth): number {
-  const quality = 1 / (1 + Math.exp(-(psnrDb - HALF_PSNR_DB) / PSNR_SLOPE_DB))
-  return (utilityOf(psnrDb, frameRate, slot) * (1 - quality)) / PSNR_SLOPE_DB
-}
+/** By the card: what is measured moves, and a floor is what somebody relies on. */
+const meetsFloor = ({ psnrDb, accuracyPct = 0 }: Quality, { minPsnrDb = 0, minAccuracyPct = 0 }: SlotBirth): boolean =>
+  psnrDb === undefined ? accuracyPct >= minAccuracyPct : psnrDb >= minPsnrDb
 
 function stayingShare(configuration: Configuration, planned: Configuration | undefined, isSame: boolean): number {
   if (planned === undefined) return 0
@@ -111,7 +93,7 @@ function makeOption({ id, configuration, cost, workAt, streamAt }: Entry, basis:
   const { birth, estimate, planned } = input
   const nominal = toNominal(cost, birth)
   const prediction = predict(configuration.frameRate, nominal, estimate, basis.works[workAt]!, basis.streams[streamAt]!)
-  const merit = utilityOf(prediction.psnrDb, configuration.frameRate, birth)
+  const merit = utilityOf(prediction, configuration.frameRate, birth)
   const bonus = birth.weight * stayingShare(configuration, planned, id === plannedId)
   const isStaying = isSameGraph(configuration, planned) && configuration.frameRate === planned?.frameRate
   const sigmas = deadlineSigmas(input.latencyK ?? START_LATENCY_K, isStaying)
@@ -127,7 +109,7 @@ function makeOption({ id, configuration, cost, workAt, streamAt }: Entry, basis:
     utility: Math.round((merit + bonus) * 1e6),
     merit,
     meetsDeadline: slowestS <= DEADLINE_SHARE / configuration.frameRate,
-    meetsFloor: nominal.psnrDb >= (birth.minPsnrDb ?? 0),
+    meetsFloor: meetsFloor(nominal, birth),
     meetsCap: prediction.powerW <= (input.maxPowerW ?? Number.POSITIVE_INFINITY),
   }
 }

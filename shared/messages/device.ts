@@ -81,6 +81,8 @@ export const birthSchema = z.object({
         weight: z.number().min(0).max(1000),
         /** Never plan a configuration with a lower card quality. */
         minPsnrDb: z.number().min(0).max(100).optional(),
+        /** The same of a classifier: never a variant that is right less often on the family's pictures. */
+        minAccuracyPct: z.number().min(0).max(100).optional(),
       }),
     )
     .min(1)
