@@ -10,11 +10,11 @@ import type { Cost } from './predict.ts'
 import type { Quality } from './quality.ts'
 
 /**
- * Moving a picture to the worker and resizing it, on any device until telemetry says more: 2.4 ms of resizing for each
- * megapixel on the machine of docs/results, and as much again for the way. What a small network does in a second says nothing of
- * a device's speed at this, as it does with a codec's.
+ * Moving a picture to the worker and resizing it, until telemetry says more: 18 ms of a core for 512 x 288 beside a network of
+ * less than 1 ms, on the machine of docs/results. Seconds, not multiply-accumulates as of a codec: how many of those a
+ * network that small does in a second says nothing of a device's speed.
  */
-const OVERHEAD_S_PER_SOURCE_PIXEL = 2e-8
+const OVERHEAD_S_PER_SOURCE_PIXEL = 1.2e-7
 
 /** Runs in one place of one variant: the same class, backend, threads. */
 const placeOf = ({ deviceClass, backend, threads }: NonNullable<ClassifierVariant['measured']>[number]): string =>
