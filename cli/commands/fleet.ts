@@ -68,19 +68,25 @@ async function showDevices(options: ApiOptions): Promise<void> {
     () => getDevices(options.api),
     (devices) =>
       formatTable([
-        ['DEVICE', 'STATE', 'RATE', 'J/FRAME', 'P95', 'PSNR', 'FRAMES', 'CONFIGURATION'],
+        ['DEVICE', 'STATE', 'RATE', 'J/FRAME', 'P95', 'QUALITY', 'FRAMES', 'CONFIGURATION'],
         ...devices.map((d) => [
           d.id,
           d.state,
           rate(d.bitsPerSecond),
           d.joulesPerFrame ? `${d.joulesPerFrame.value.toPrecision(3)} (${d.joulesPerFrame.source})` : NONE,
           d.latencyMs ? `${d.latencyMs.p95.toFixed(0)} ms` : NONE,
-          d.psnrDb === undefined ? NONE : `${d.psnrDb.toFixed(1)} dB`,
+          describeMeasured(d),
           String(d.frames),
           d.configurationId ?? NONE,
         ]),
       ]),
   )
+}
+
+/** Decibels, or how often a classifier says the same as its family's first variant. */
+function describeMeasured({ psnrDb, agreementPct }: Awaited<ReturnType<typeof getDevices>>[number]): string {
+  if (psnrDb !== undefined) return `${psnrDb.toFixed(1)} dB`
+  return agreementPct === undefined ? NONE : `${agreementPct.toFixed(0)} % agree`
 }
 
 async function showPlan(options: ApiOptions): Promise<void> {

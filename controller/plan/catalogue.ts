@@ -2,6 +2,7 @@ import { type Configuration, configurationId } from '@espalier/shared/configurat
 import { compareIds } from '@espalier/shared/ladder/compare-ids'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import type { Manifest } from '@espalier/shared/manifest/manifest'
+import { memoryNeedBytes } from '@espalier/shared/manifest/memory-need'
 import type { Birth } from '@espalier/shared/messages/device'
 import { keysOf } from '../estimate/slot-estimate.ts'
 import { classifierShapes } from './classifier-cost.ts'
@@ -23,6 +24,8 @@ export interface Entry {
   readonly id: string
   readonly configuration: Configuration
   readonly cost: Cost
+  /** RAM of the worker that runs it. */
+  readonly memoryBytes: number
   /** Positions of its keys in the catalogue: entries that share one share what is expected of its cause. */
   readonly workAt: number
   readonly streamAt: number
@@ -97,7 +100,14 @@ function makeCatalogue(slot: SlotBirth, manifest: Manifest, runtimes: SlotBirth[
         const id = configurationId(configuration)
         const cost = costOf(configuration, slot, manifest)
         const { work, stream } = keysOf(configuration, cost.sending)
-        entries.set(id, { id, configuration, cost, workAt: placeOf(works, work), streamAt: placeOf(streams, stream) })
+        entries.set(id, {
+          id,
+          configuration,
+          cost,
+          memoryBytes: memoryNeedBytes(manifest, shape.variant, backend),
+          workAt: placeOf(works, work),
+          streamAt: placeOf(streams, stream),
+        })
       }
   return { entries: [...entries.values()].sort((a, b) => compareIds(a.id, b.id)), works, streams }
 }

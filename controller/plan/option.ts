@@ -114,7 +114,17 @@ function makeOption({ id, configuration, cost, workAt, streamAt }: Entry, basis:
   }
 }
 
-/** Every configuration of a slot, in order of id. */
+/** What the device would not refuse for its memory; all, where that is nothing: it runs one of them even so. */
+function withRoom(
+  entries: readonly Entry[],
+  { maxWorkerBytes = Number.POSITIVE_INFINITY }: SlotBirth,
+): readonly Entry[] {
+  if (entries.every(({ memoryBytes }) => memoryBytes <= maxWorkerBytes)) return entries
+  const fitting = entries.filter(({ memoryBytes }) => memoryBytes <= maxWorkerBytes)
+  return fitting.length > 0 ? fitting : entries
+}
+
+/** Every configuration of a slot that its device has room for, in order of id. */
 export function listOptions(input: SlotInput): readonly Option[] {
   const { birth, manifest, estimate, peers, planned } = input
   const { entries, works, streams } = catalogueOf(birth, manifest)
@@ -124,7 +134,7 @@ export function listOptions(input: SlotInput): readonly Option[] {
     works: works.map((key) => workFactors(estimate, key, peers)),
     streams: streams.map((key) => streamFactors(estimate, key, peers)),
   }
-  return entries.map((entry) => makeOption(entry, basis))
+  return withRoom(entries, birth).map((entry) => makeOption(entry, basis))
 }
 
 /** What no option of a slot keeps: its deadline and floor at once, or its part of what its device may draw as well. */

@@ -22,7 +22,8 @@ const DEVICE = deviceIdSchema.parse('cam-9')
 const SLOT = slotIdSchema.parse('door')
 const SIDE = 64
 const CHANNELS = 32
-const FRAME_RATE = 6
+/** A frame of the first variant is done well within its interval, even on a machine with other work. */
+const FRAME_RATE = 3
 const log = pino({ level: 'silent' })
 
 /** A classifier of some convolutions of one size. @param layers 38 million multiply-accumulates each. */
@@ -56,7 +57,7 @@ const running: Array<() => Promise<unknown>> = []
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'espalier-classifier-plan-'))
-  const family = await buildFamily(join(home, 'models'), { base: deepClassifier(9), lean: deepClassifier(1) })
+  const family = await buildFamily(join(home, 'models'), { base: deepClassifier(12), lean: deepClassifier(1) })
   await writeFamily(join(home, 'families/toy'), judged(family, { base: 90, lean: 80 }))
 })
 afterAll(() => rm(home, { recursive: true, force: true }))
@@ -146,26 +147,35 @@ test('a controller plans an agent that classifies: a cap on the device moves it 
   // Until what was believed of the device is what it told.
   await until('telemetry', async () => ((await slotOf()).joulesPerFrame?.dynamic > 0 ? true : undefined))
   await delay(5000)
-  const ample = await why()
-  expect(ample).toMatchObject({ binding: 'none', predicted: { accuracyPct: 90 } })
+  const ample = await until('the best variant to be planned', async () => {
+    const now = await why()
+    return now.binding === 'none' && now.predicted.accuracyPct === 90 ? now : undefined
+  })
   expect(ample.predicted.rateBps).toBeLessThan(5000)
-  const measured = await slotOf()
-  expect(ample.predicted.latencyMs / measured.latencyMs.p50).toBeGreaterThan(0.5)
-  expect(ample.predicted.latencyMs / measured.latencyMs.p50).toBeLessThan(2)
+  const measured = await until('its latency to be learned', async () => {
+    const [now, slot] = [await why(), await slotOf()]
+    const ratio = now.predicted.latencyMs / slot.latencyMs.p50
+    return ratio > 0.6 && ratio < 1.6 ? slot : undefined
+  })
   const { ladder } = (await ask(`devices/${DEVICE}`)).desiredState.slots[0]
   const lean = ladder.find((rung: { configuration: { variant: string } }) => rung.configuration.variant === 'lean')
   expect(lean.powerW).toBeLessThan(ladder[0].powerW)
 
   // What is drawn beside frames is still being learned: as somebody would, squeeze until it gives way.
   const framesW = FRAME_RATE * measured.joulesPerFrame.dynamic
+  const cap = (powerW: number) => {
+    const headers = { 'content-type': 'application/json' }
+    return ask(`budgets/device:${DEVICE}`, { method: 'PUT', headers, body: JSON.stringify({ powerW }) })
+  }
   await until('the cheaper variant', async () => {
-    const powerW = (await why()).predicted.powerW - 0.35 * framesW
-    const body = JSON.stringify({ powerW })
-    await ask(`budgets/device:${DEVICE}`, { method: 'PUT', headers: { 'content-type': 'application/json' }, body })
+    await cap((await why()).predicted.powerW - 0.5 * framesW)
     await delay(500)
-    return (await slotOf()).desiredId.includes('/lean/') ? powerW : undefined
+    return (await slotOf()).desiredId.includes('/lean/') ? true : undefined
   })
   await runs('lean')
+  // This process draws what the test does as well: so little that no quiet moment brings the other one back.
+  await cap(1)
+  await until('the plan under that', async () => ((await why()).chosen.includes('/lean/') ? true : undefined))
   const squeezed = await why()
   expect(squeezed).toMatchObject({ binding: 'device power', predicted: { accuracyPct: 80 } })
   expect(squeezed.price).toMatch(/about \d+\.\d\d points of accuracy here/)

@@ -91,6 +91,19 @@ describe('options of a classifier slot', () => {
     expect([...rateOf(0.5)]).toEqual([eventRateBps(8 * 60, 2.5) / 2])
   })
 
+  test('that the device has no room for are out, where any fits', () => {
+    const judged = { pictures: 9, agreementPct: 100 }
+    const family = classifierManifest([
+      { id: 'base', macs: 1e9, judged, measured: [{ ...card(9), rssBytes: 9e8 }] },
+      { id: 'lean', macs: 1e8, judged },
+    ])
+    const variants = (maxWorkerBytes: number) =>
+      new Set(listOptions(input({ maxWorkerBytes }, { manifest: family })).map((o) => o.configuration.variant))
+    expect(variants(1e9)).toEqual(new Set(['base', 'lean']))
+    expect(variants(8e8)).toEqual(new Set(['lean']))
+    expect(variants(1e6)).toEqual(new Set(['base', 'lean']))
+  })
+
   test('that come too late or are right too seldom are out', () => {
     const allowed = (birth: Partial<SlotInput['birth']>) =>
       allowedOptions(listOptions(input(birth))).allowed.map(shapeOf)
