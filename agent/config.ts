@@ -33,6 +33,7 @@ const slotConfigSchema = z.strictObject({
   sink: sinkSchema.default({ kind: 'uplink' }),
   weight: z.number().min(0).max(1000).default(1),
   minPsnrDb: z.number().min(0).max(100).optional(),
+  minAccuracyPct: z.number().min(0).max(100).optional(),
   /** Seconds between frames that stand alone, at most; 0 makes every frame one. */
   keyFrameEveryS: z.number().min(0).max(3600).default(10),
 })
@@ -194,7 +195,7 @@ export const SETTINGS = [
     unit: 'list',
     form: 'json',
     sentence:
-      'What this device sees and where it sends it: slot, familyDir, source, sink, weight, minPsnrDb, keyFrameEveryS.',
+      'What this device sees and where it sends it: slot, familyDir, source, sink, weight, minPsnrDb, minAccuracyPct, keyFrameEveryS.',
   }),
   setting({
     key: 'power',

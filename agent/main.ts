@@ -380,6 +380,7 @@ class Agent {
         ...ability.describe({ ...supervisor.setup, speed: speeds[i] }),
         weight: slot.config.weight,
         ...(slot.config.minPsnrDb === undefined ? {} : { minPsnrDb: slot.config.minPsnrDb }),
+        ...(slot.config.minAccuracyPct === undefined ? {} : { minAccuracyPct: slot.config.minAccuracyPct }),
       })),
     }
     if (this.#link.isConnected) await this.#introduce().catch((error: unknown) => this.#logLost(error))

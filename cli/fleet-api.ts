@@ -16,6 +16,7 @@ const deviceSummarySchema = z.object({
   powerW: z.number().optional(),
   bitsPerSecond: z.number().optional(),
   psnrDb: z.number().optional(),
+  agreementPct: z.number().optional(),
   configurationId: z.string().optional(),
   desired: z.object({ gen: z.number() }).optional(),
 })

@@ -16,8 +16,12 @@ import {
 
 /** What a task's results are expected to take, and whether alpha has a say in it. */
 export interface RateModel {
-  /** Bits per second, > 0. */
+  /** Of the result of a frame by the family's card, > 0. */
+  readonly expectedBits: (configuration: Configuration) => number
+  /** Bits per second that are sent, > 0. */
   readonly expectedBps: (configuration: Configuration, ladder: readonly Rung[]) => number
+  /** What a frame's result takes of the lease: of a classifier not each one is sent. */
+  readonly sentBits: (bits: number, configuration: Configuration) => number
   readonly maxAlpha255: number
 }
 
@@ -89,8 +93,9 @@ export class Governor {
     return this.configuration
   }
 
+  /** @param frame Its bits are those of its result. */
   recordSent(frame: SentFrame): void {
-    this.#sent.push(frame)
+    this.#sent.push({ ...frame, bits: this.#rateModel.sentBits(frame.bits, frame.configuration) })
   }
 
   recordOutcome(outcome: FrameOutcome): void {
@@ -104,12 +109,11 @@ export class Governor {
 
   /** What a frame of a configuration should take: bits by the family's card, time and energy by the plan where it says. */
   expectationOf(configuration: Configuration): Expectation {
-    const { frameRate } = configuration
     const rung = this.#plan.ladder.find((each) => isSameGraph(each.configuration, configuration))
     return {
-      bits: this.#rateModel.expectedBps(configuration, []) / frameRate,
+      bits: this.#rateModel.expectedBits(configuration),
       latencyMs: this.#expectedLatencyMs(configuration),
-      joules: rung === undefined || rung.powerW === 0 ? undefined : rung.powerW / frameRate,
+      joules: rung === undefined || rung.powerW === 0 ? undefined : rung.powerW / configuration.frameRate,
     }
   }
 

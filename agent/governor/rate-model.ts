@@ -1,3 +1,4 @@
+import { eventRateBps, LINE_BITS } from '@espalier/shared/classifier/event-rate'
 import type { Configuration } from '@espalier/shared/configuration'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import type { Manifest } from '@espalier/shared/manifest/manifest'
@@ -53,18 +54,23 @@ export function expectedRateBps(
   return (interpolate(points, held) * cardRate(alpha255)) / cardRate(held)
 }
 
-/** A line of JSON with a label and a number. */
-const CLASSIFICATION_BITS = 8 * 60
-
-/** How a family's results use the uplink: a codec's by its cards and alpha, a classifier's by the frame. */
+/** How a family's results use the uplink: a codec's by its cards and alpha, a classifier's by the events that it may send. */
 export function rateModelOf(manifest: Manifest): RateModel {
   if (manifest.task === 'classification')
-    return { expectedBps: ({ frameRate }) => CLASSIFICATION_BITS * frameRate, maxAlpha255: 0 }
+    return {
+      expectedBits: () => LINE_BITS,
+      expectedBps: ({ frameRate }) => eventRateBps(LINE_BITS, frameRate),
+      sentBits: (bits, { frameRate }) => eventRateBps(bits, frameRate) / frameRate,
+      maxAlpha255: 0,
+    }
+  const expectedBps: RateModel['expectedBps'] = (configuration, ladder) => {
+    const variant = manifest.variants.find(({ id }) => id === configuration.variant) ?? manifest.variants[0]!
+    return expectedRateBps(configuration, ladder, variant.card)
+  }
   return {
-    expectedBps(configuration, ladder) {
-      const variant = manifest.variants.find(({ id }) => id === configuration.variant) ?? manifest.variants[0]!
-      return expectedRateBps(configuration, ladder, variant.card)
-    },
+    expectedBits: (configuration) => expectedBps(configuration, []) / configuration.frameRate,
+    expectedBps,
+    sentBits: (bits) => bits,
     maxAlpha255: 255,
   }
 }

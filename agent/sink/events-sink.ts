@@ -1,10 +1,10 @@
+import { MAX_EVENTS_PER_S } from '@espalier/shared/classifier/event-rate'
 import type { Clock } from '@espalier/shared/clock'
 import type { SlotId } from '@espalier/shared/ids'
 import type { DeviceEvent } from '@espalier/shared/messages/device'
 import type { Sink } from './sink.ts'
 
-/** A label that flickers must not fill spool and uplink. */
-const LEAST_INTERVAL_MS = 1000
+const LEAST_INTERVAL_MS = 1000 / MAX_EVENTS_PER_S
 
 /**
  * Says what a classifier sees when that changes, and nothing else: an event `classified`, at most one a second. A

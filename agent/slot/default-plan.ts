@@ -2,10 +2,10 @@ import type { Configuration } from '@espalier/shared/configuration'
 import { ConfigError } from '@espalier/shared/errors'
 import { inputSize } from '@espalier/shared/manifest/classifier-manifest'
 import type { Manifest } from '@espalier/shared/manifest/manifest'
+import { memoryRefusal } from '@espalier/shared/manifest/memory-need'
 import type { Runtime } from '../backends/runtime.ts'
 import type { Plan } from '../governor/governor.ts'
 import type { PictureStream } from '../source/source.ts'
-import { memoryRefusal } from './memory-need.ts'
 
 /** Half way between the best picture and the lowest rate: safe for a device that nobody has told anything. */
 const MIDDLE_ALPHA = 128

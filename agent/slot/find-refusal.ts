@@ -1,8 +1,8 @@
 import type { Configuration } from '@espalier/shared/configuration'
 import { type ClassifierManifest, inputSize } from '@espalier/shared/manifest/classifier-manifest'
 import type { Manifest } from '@espalier/shared/manifest/manifest'
+import { memoryRefusal } from '@espalier/shared/manifest/memory-need'
 import { describeRuntime, isSameRuntime, type Runtime } from '../backends/runtime.ts'
-import { memoryRefusal } from './memory-need.ts'
 
 /** What a slot of this device can run. */
 export interface Ability {

@@ -71,11 +71,12 @@ export class SlotAbility {
   }
 
   /** As birth says it. @param running As its worker measured it. */
-  describe(running: UsableRuntime & Setup): ReturnType<typeof describeRuntimes> {
+  describe(running: UsableRuntime & Setup): ReturnType<typeof describeRuntimes> & { readonly maxWorkerBytes: number } {
     const { runtimes, familyDir } = this.#measured
-    if (running.familyDir === familyDir) return describeRuntimes(runtimes, running)
+    const { maxWorkerBytes } = this.#options
+    if (running.familyDir === familyDir) return { ...describeRuntimes(runtimes, running), maxWorkerBytes }
     const { speed } = running
     const usable = runtimes.usable.map((each) => (isSameRuntime(each, running) ? { ...each, speed } : each))
-    return describeRuntimes({ ...runtimes, usable }, running)
+    return { ...describeRuntimes({ ...runtimes, usable }, running), maxWorkerBytes }
   }
 }

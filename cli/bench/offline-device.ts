@@ -12,8 +12,8 @@ import { defaultPlan } from '@espalier/agent/slot/default-plan'
 import { makeDecimator } from '@espalier/agent/source/frames'
 import { Spool } from '@espalier/agent/spool/spool'
 import { Twin } from '@espalier/agent/twin/twin'
-import { utilityOf } from '@espalier/controller/plan/option'
-import { type Nominal, predictNominal } from '@espalier/controller/plan/predict'
+import { type CodecNominal, predictNominal } from '@espalier/controller/plan/predict'
+import { utilityOf } from '@espalier/controller/plan/quality'
 import type { Clock } from '@espalier/shared/clock'
 import { type Configuration, configurationId } from '@espalier/shared/configuration'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
@@ -54,7 +54,7 @@ export class OfflineDevice {
   readonly #recorder = new SlotRecorder()
   readonly #powerWatch = new PowerWatch()
   readonly #isTaken = makeDecimator()
-  readonly #nominal = new Map<string, Nominal>()
+  readonly #nominal = new Map<string, CodecNominal>()
   #plan: Plan
   #busyUntilMs = 0
   #idleJoules = 0
@@ -138,7 +138,7 @@ export class OfflineDevice {
     this.outbox.drain()
   }
 
-  #nominalOf(configuration: Configuration): Nominal {
+  #nominalOf(configuration: Configuration): CodecNominal {
     const id = configurationId(configuration)
     const known = this.#nominal.get(id) ?? predictNominal(configuration, this.#slot, this.#settings.manifest)
     this.#nominal.set(id, known)
@@ -194,7 +194,7 @@ export class OfflineDevice {
     this.#recorder.recordQuality({ kind: 'psnr', psnrDb })
     this.#governor.recordSent({ atMs, bits, configuration, latencyMs })
     this.#governor.recordOutcome({ atMs, isMissed })
-    const utility = isMissed ? 0 : utilityOf(psnrDb, configuration.frameRate, this.#slot) / configuration.frameRate
+    const utility = isMissed ? 0 : utilityOf({ psnrDb }, configuration.frameRate, this.#slot) / configuration.frameRate
     return { bits, joules: nominal.joulesPerFrame * slowdown, utility }
   }
 

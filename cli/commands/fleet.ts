@@ -6,6 +6,9 @@ import { callApi, getDevices } from '../fleet-api.ts'
 import { registerBudgetCommands } from './budgets.ts'
 import { planFile, printInstanceSchema } from './plan-file.ts'
 
+/** Of the slot's task. */
+const qualityShape = { psnrDb: z.number().optional(), accuracyPct: z.number().optional() }
+
 /** What these commands read of the API's answers; the API says more. */
 const whySchema = z.object({
   device: z.string(),
@@ -17,13 +20,13 @@ const whySchema = z.object({
         runnerUp: z.string().optional(),
         probe: z.string().optional(),
         instead: z
-          .object({ rateBps: z.number(), powerW: z.number(), psnrDb: z.number(), worthLess: z.number() })
+          .object({ rateBps: z.number(), powerW: z.number(), ...qualityShape, worthLess: z.number() })
           .optional(),
         prices: z.array(z.object({ key: z.string(), unit: z.string(), price: z.number() })).optional(),
         binding: z.string(),
         bindings: z.array(z.string()).optional(),
         price: z.string(),
-        predicted: z.object({ rateBps: z.number(), powerW: z.number(), latencyMs: z.number(), psnrDb: z.number() }),
+        predicted: z.object({ rateBps: z.number(), powerW: z.number(), latencyMs: z.number(), ...qualityShape }),
         plan: z.object({ gap: z.number() }),
       }),
     }),
@@ -65,19 +68,25 @@ async function showDevices(options: ApiOptions): Promise<void> {
     () => getDevices(options.api),
     (devices) =>
       formatTable([
-        ['DEVICE', 'STATE', 'RATE', 'J/FRAME', 'P95', 'PSNR', 'FRAMES', 'CONFIGURATION'],
+        ['DEVICE', 'STATE', 'RATE', 'J/FRAME', 'P95', 'QUALITY', 'FRAMES', 'CONFIGURATION'],
         ...devices.map((d) => [
           d.id,
           d.state,
           rate(d.bitsPerSecond),
           d.joulesPerFrame ? `${d.joulesPerFrame.value.toPrecision(3)} (${d.joulesPerFrame.source})` : NONE,
           d.latencyMs ? `${d.latencyMs.p95.toFixed(0)} ms` : NONE,
-          d.psnrDb === undefined ? NONE : `${d.psnrDb.toFixed(1)} dB`,
+          describeMeasured(d),
           String(d.frames),
           d.configurationId ?? NONE,
         ]),
       ]),
   )
+}
+
+/** Decibels, or how often a classifier says the same as its family's first variant. */
+function describeMeasured({ psnrDb, agreementPct }: Awaited<ReturnType<typeof getDevices>>[number]): string {
+  if (psnrDb !== undefined) return `${psnrDb.toFixed(1)} dB`
+  return agreementPct === undefined ? NONE : `${agreementPct.toFixed(0)} % agree`
 }
 
 async function showPlan(options: ApiOptions): Promise<void> {
@@ -114,15 +123,33 @@ type Why = z.infer<typeof whySchema>['now'][number]['why']
 const signed = (amount: number, text: (positive: number) => string): string =>
   `${amount < 0 ? '-' : '+'}${text(Math.abs(amount))}`
 
+/** @param say A number of the unit, as text. */
+function describeQuality(
+  { psnrDb, accuracyPct }: { readonly psnrDb?: number | undefined; readonly accuracyPct?: number | undefined },
+  say: (amount: number, unit: 'dB' | '% accuracy') => string,
+): string[] {
+  if (psnrDb !== undefined) return [say(psnrDb, 'dB')]
+  return accuracyPct === undefined ? [] : [say(accuracyPct, '% accuracy')]
+}
+
 /** What the runner-up would change. */
-function describeRunnerUp({ rateBps, powerW, psnrDb, worthLess }: NonNullable<Why['instead']>): string {
+function describeRunnerUp({ rateBps, powerW, worthLess, ...quality }: NonNullable<Why['instead']>): string {
   const parts = [
     signed(rateBps, formatRate),
     signed(powerW, formatPower),
-    signed(psnrDb, (db) => `${db.toFixed(2)} dB`),
+    ...describeQuality(quality, (amount, unit) => signed(amount, (positive) => `${positive.toFixed(2)} ${unit}`)),
     `${worthLess.toPrecision(2)} utility less at the prices`,
   ]
   return parts.join(', ')
+}
+
+function describePrediction({ rateBps, powerW, latencyMs, ...quality }: Why['predicted']): string {
+  return [
+    formatRate(rateBps),
+    formatPower(powerW),
+    `${latencyMs.toFixed(0)} ms`,
+    ...describeQuality(quality, (amount, unit) => `${amount.toFixed(1)} ${unit}`),
+  ].join(', ')
 }
 
 async function showWhy(device: string, options: ApiOptions): Promise<void> {
@@ -145,7 +172,7 @@ async function showWhy(device: string, options: ApiOptions): Promise<void> {
                 ...(why.prices ?? []).map(
                   ({ key, unit, price }) => `             ${key}: ${price.toPrecision(2)} utility per ${unit}`,
                 ),
-                `  predicted  ${formatRate(why.predicted.rateBps)}, ${formatPower(why.predicted.powerW)}, ${why.predicted.latencyMs.toFixed(0)} ms, ${why.predicted.psnrDb.toFixed(1)} dB`,
+                `  predicted  ${describePrediction(why.predicted)}`,
                 `  gap        ${(100 * why.plan.gap).toFixed(2)} % of the whole plan`,
               ].join('\n'),
             )

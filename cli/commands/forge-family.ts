@@ -124,6 +124,11 @@ function print({ family, version, variants }: ClassifierManifest, sizes: FamilyS
         'all',
         ...[sizes.sumOfFilesBytes, sizes.sumAloneBytes, sizes.familyBytes].map((value) => `${kilo(value)}B`),
       ),
+      ...(variants.length > 1 && variants.some(({ judged }) => judged === undefined)
+        ? [
+            'not judged: a controller plans only variants of which it knows how good they are; give pictures with --data',
+          ]
+        : []),
       `${out}: "${family}" ${version}, ${saved.toFixed(1)} % less than its variants one by one; golden outputs verified`,
     ].join('\n')}\n`,
   )

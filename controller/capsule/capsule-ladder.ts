@@ -1,6 +1,6 @@
 import { compareIds } from '@espalier/shared/ladder/compare-ids'
 import type { Rung } from '@espalier/shared/messages/controller'
-import { costBeside, toRung } from '../plan/ladder.ts'
+import { costBeside, isSameRuntime, toRung } from '../plan/ladder.ts'
 import type { Option } from '../plan/option.ts'
 
 /**
@@ -27,9 +27,10 @@ function isDominated(option: Option, other: Option): boolean {
  * rate, power and merit at once, down to the safe floor, which asks for the least of both together. Unlike the desired
  * state's ladder it also holds what is above the choice.
  *
- * @param allowed Keeps deadline and floor; at least one.
+ * @param all Keep deadline and floor; the choice is one of them.
  */
-export function makeCapsuleLadder(chosen: Option, allowed: readonly Option[]): Rung[] {
+export function makeCapsuleLadder(chosen: Option, all: readonly Option[]): Rung[] {
+  const allowed = all.filter((o) => isSameRuntime(o, chosen))
   const cost = (o: Option): number => costBeside(chosen, o)
   const floor = allowed.reduce((a, b) => ((cost(b) - cost(a) || compareIds(b.id, a.id)) < 0 ? b : a))
   const isInReach = (o: Option) => o.rateBps <= REACH * chosen.rateBps && o.powerMw <= REACH * chosen.powerMw

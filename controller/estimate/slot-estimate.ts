@@ -1,6 +1,6 @@
 import { type Configuration, parseConfigurationId } from '@espalier/shared/configuration'
 import { z } from 'zod'
-import type { Nominal } from '../plan/predict.ts'
+import type { Nominal, Sending } from '../plan/predict.ts'
 import {
   type CauseKeys,
   type CauseReading,
@@ -63,10 +63,17 @@ function updateBasePower(base: SlotEstimate['basePower'], powerW: number): SlotE
   }
 }
 
-/** Alpha and frame rate do not change the work of a frame; backend and threads do not change its stream. */
-export const keysOf = ({ variant, alpha255, width, height, mode, backend, threads }: Configuration): CauseKeys => ({
+/**
+ * Alpha and frame rate do not change the work of a frame; backend and threads do not change its stream.
+ *
+ * @param sending Says where all results take the same.
+ */
+export const keysOf = (
+  { variant, alpha255, width, height, mode, backend, threads }: Configuration,
+  { key }: Pick<Sending, 'key'> = {},
+): CauseKeys => ({
   work: `${variant}/${width}x${height}/${mode}/${backend}${threads}`,
-  stream: `${variant}/a${alpha255}/${width}x${height}`,
+  stream: key ?? `${variant}/a${alpha255}/${width}x${height}`,
 })
 
 /** Measured / nominal of a window with frames. */
@@ -76,7 +83,7 @@ export function ratiosOf(window: TelemetryWindow, nominal: Nominal): CauseReadin
     bits: window.bits / frames / nominal.bitsPerFrame,
     latency: latencyP50S === undefined ? undefined : latencyP50S / nominal.latencyS,
     energy: window.dynamicJoules / frames / nominal.joulesPerFrame,
-    qualityDb: psnrDb === undefined ? undefined : psnrDb - nominal.psnrDb,
+    qualityDb: psnrDb === undefined || nominal.psnrDb === undefined ? undefined : psnrDb - nominal.psnrDb,
   }
 }
 
@@ -92,7 +99,7 @@ export function updateEstimate(
   const configuration = parseConfigurationId(window.configuration)
   if (window.frames <= 0 || configuration === undefined) return { ...estimate, basePower }
   return {
-    ...learnCauses(estimate, ratiosOf(window, nominal), keysOf(configuration), peers),
+    ...learnCauses(estimate, ratiosOf(window, nominal), keysOf(configuration, nominal.sending), peers),
     basePower,
     ...(estimate.drift === undefined ? {} : { drift: estimate.drift }),
     configuration: window.configuration,

@@ -109,7 +109,7 @@ export class Beliefs {
     const before = device.estimates.get(slot.slot) ?? prior.start
     const configuration = parseConfigurationId(window.configuration)
     if (configuration === undefined) return { estimate: before, notices: [] }
-    const keys = keysOf(configuration)
+    const keys = keysOf(configuration, nominal.sending)
     const reading = window.frames > 0 ? ratiosOf(window, nominal) : {}
     const notices: Notice[] = []
     const isBelieved = this.#checkSensor(device, slot, window, reading, keys, notices)

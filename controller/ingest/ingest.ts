@@ -99,8 +99,6 @@ export function createIngest(options: IngestOptions): Ingest {
       for (const { slot, family, manifestDigest } of body.slots) {
         const known = options.families.version(manifestDigest) ?? options.families.get(family)
         if (known === undefined) log.warn({ device: device.id, slot, family }, 'unknown family: slot is not planned')
-        else if (known.manifest.task !== 'image-codec')
-          log.info({ device: device.id, slot, family, task: known.manifest.task }, 'slot is shown and not planned')
         else if (known.manifestDigest !== manifestDigest)
           log.warn({ device: device.id, slot, family }, 'device has a version of the family that is not here')
       }
@@ -159,8 +157,7 @@ export function createIngest(options: IngestOptions): Ingest {
       const window = windowBetween(before, after, birth.slot)
       const configuration = window && parseConfigurationId(window.configuration)
       const manifest = familyOf(options.families, device, birth)?.manifest
-      // Estimates are relative to a codec's cards; what other tasks do is in their totals.
-      if (window === undefined || configuration === undefined || manifest?.task !== 'image-codec') continue
+      if (window === undefined || configuration === undefined || manifest === undefined) continue
       if (manifest.variants.every(({ id }) => id !== configuration.variant)) continue
       const nominal = predictNominal(configuration, birth, manifest)
       const { estimate, notices } = fleet.beliefs.learn(device, birth, window, nominal, clock.wallMs())

@@ -141,7 +141,8 @@ export class Overview {
       const key = `${device}/${slot}`
       const why = this.why(key)
       const before = this.#told.get(key)
-      const after = { rung: ladder[0]!, ...(why === undefined ? {} : { psnrDb: why.predicted.psnrDb }) }
+      const psnrDb = why?.predicted.psnrDb
+      const after = { rung: ladder[0]!, ...(psnrDb === undefined ? {} : { psnrDb }) }
       this.#told.set(key, after)
       if (before !== undefined && fullId(before.rung) === fullId(after.rung)) continue
       this.changes.add({

@@ -1,8 +1,11 @@
 import { type Configuration, configurationId } from '@espalier/shared/configuration'
 import { compareIds } from '@espalier/shared/ladder/compare-ids'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
+import type { Manifest } from '@espalier/shared/manifest/manifest'
+import { memoryNeedBytes } from '@espalier/shared/manifest/memory-need'
 import type { Birth } from '@espalier/shared/messages/device'
 import { keysOf } from '../estimate/slot-estimate.ts'
+import { classifierShapes } from './classifier-cost.ts'
 import { type Cost, costOf } from './predict.ts'
 
 export type SlotBirth = Birth['slots'][number]
@@ -21,6 +24,8 @@ export interface Entry {
   readonly id: string
   readonly configuration: Configuration
   readonly cost: Cost
+  /** RAM of the worker that runs it. */
+  readonly memoryBytes: number
   /** Positions of its keys in the catalogue: entries that share one share what is expected of its cause. */
   readonly workAt: number
   readonly streamAt: number
@@ -34,18 +39,39 @@ export interface Catalogue {
 }
 
 /** By version of a family, then by all else that the entries depend on: slots of like sources share them. */
-const catalogues = new WeakMap<CodecManifest, Map<string, Catalogue>>()
+const catalogues = new WeakMap<Manifest, Map<string, Catalogue>>()
 
-export function catalogueOf(slot: SlotBirth, manifest: CodecManifest): Catalogue {
+export function catalogueOf(slot: SlotBirth, manifest: Manifest): Catalogue {
   const { width, height, frameRate } = slot.source
-  // The fastest that the device found; a ladder has one backend, because another one takes a process of its own.
-  const { backend, threads } = slot.backends[0]!
+  const runtimes = runtimesOf(slot, manifest)
   const known = catalogues.get(manifest) ?? new Map<string, Catalogue>()
   catalogues.set(manifest, known)
-  const key = [width, height, frameRate, backend, threads].join(' ')
-  const catalogue = known.get(key) ?? makeCatalogue(slot, manifest)
+  const key = [width, height, frameRate, ...runtimes.map(({ backend, threads }) => `${backend}${threads}`)].join(' ')
+  const catalogue = known.get(key) ?? makeCatalogue(slot, manifest, runtimes)
   known.set(key, catalogue)
   return catalogue
+}
+
+/** What of a configuration is the task's own. */
+type Shape = Pick<Configuration, 'variant' | 'alpha255' | 'width' | 'height'>
+
+function codecShapes({ source }: SlotBirth, { variants }: CodecManifest): Shape[] {
+  return variants.flatMap(({ id: variant }) =>
+    SCALES.flatMap((scale) => {
+      const [width, height] = [scaledSide(source.width, scale), scaledSide(source.height, scale)]
+      return ALPHAS.map((alpha255): Shape => ({ variant, alpha255, width, height }))
+    }),
+  )
+}
+
+/**
+ * Of a codec the fastest that the device found. A classifier has few shapes, so that all that were measured can be weighed:
+ * fewer threads are slower and draw less.
+ */
+function runtimesOf({ backends }: SlotBirth, { task }: Manifest): SlotBirth['backends'] {
+  return task === 'image-codec'
+    ? [backends[0]!]
+    : backends.filter((each, i) => i === 0 || each.macsPerSecond !== undefined)
 }
 
 /** Where a key is in a list; added if it is new. */
@@ -54,36 +80,34 @@ function placeOf(keys: string[], key: string): number {
   return at >= 0 ? at : keys.push(key) - 1
 }
 
-function makeCatalogue(slot: SlotBirth, manifest: CodecManifest): Catalogue {
-  const { backend, threads } = slot.backends[0]!
+function makeCatalogue(slot: SlotBirth, manifest: Manifest, runtimes: SlotBirth['backends']): Catalogue {
   const entries = new Map<string, Entry>()
   const works: string[] = []
   const streams: string[] = []
-  for (const { id: variant } of manifest.variants)
-    for (const scale of SCALES)
-      for (const divisor of FRAME_RATE_DIVISORS)
-        for (const alpha255 of ALPHAS) {
-          const configuration: Configuration = {
-            family: manifest.family,
-            variant,
-            alpha255,
-            mode: 'merged',
-            backend,
-            threads,
-            width: scaledSide(slot.source.width, scale),
-            height: scaledSide(slot.source.height, scale),
-            // Three decimals keep the id the same wherever it is computed.
-            frameRate: Math.round((slot.source.frameRate / divisor) * 1000) / 1000,
-          }
-          const id = configurationId(configuration)
-          const { work, stream } = keysOf(configuration)
-          entries.set(id, {
-            id,
-            configuration,
-            cost: costOf(configuration, slot, manifest),
-            workAt: placeOf(works, work),
-            streamAt: placeOf(streams, stream),
-          })
+  const shapes = manifest.task === 'image-codec' ? codecShapes(slot, manifest) : classifierShapes(manifest)
+  for (const shape of shapes)
+    for (const { backend, threads } of runtimes)
+      for (const divisor of FRAME_RATE_DIVISORS) {
+        const configuration: Configuration = {
+          family: manifest.family,
+          mode: 'merged',
+          backend,
+          threads,
+          ...shape,
+          // Three decimals keep the id the same wherever it is computed.
+          frameRate: Math.round((slot.source.frameRate / divisor) * 1000) / 1000,
         }
+        const id = configurationId(configuration)
+        const cost = costOf(configuration, slot, manifest)
+        const { work, stream } = keysOf(configuration, cost.sending)
+        entries.set(id, {
+          id,
+          configuration,
+          cost,
+          memoryBytes: memoryNeedBytes(manifest, shape.variant, backend),
+          workAt: placeOf(works, work),
+          streamAt: placeOf(streams, stream),
+        })
+      }
   return { entries: [...entries.values()].sort((a, b) => compareIds(a.id, b.id)), works, streams }
 }

@@ -2,8 +2,12 @@ import { chooseByPrice } from '@espalier/shared/ladder/choose-by-price'
 import { formatPower } from '@espalier/shared/units'
 import { z } from 'zod'
 import type { Row } from './limits.ts'
-import { type Option, type SlotInput, utilityPerDb } from './option.ts'
+import type { Option, SlotInput } from './option.ts'
 import type { Listed, Prepared } from './prepare.ts'
+import { pointName, qualityChange, shownQuality, utilityPerPoint } from './quality.ts'
+
+/** Of the task's measure; a change of it in `instead`. */
+const qualityShape = { psnrDb: z.number().optional(), accuracyPct: z.number().optional() }
 
 /** Why a slot runs what it runs. */
 export const explanationSchema = z.object({
@@ -13,7 +17,7 @@ export const explanationSchema = z.object({
   /** What the same prices would choose if the chosen were not there. */
   runnerUp: z.string().optional(),
   /** What the runner-up would change, and what it is worth less at the prices. */
-  instead: z.object({ rateBps: z.number(), powerW: z.number(), psnrDb: z.number(), worthLess: z.number() }).optional(),
+  instead: z.object({ rateBps: z.number(), powerW: z.number(), ...qualityShape, worthLess: z.number() }).optional(),
   /**
    * What keeps the slot from its best configuration: `uplink site:<id>`, `uplink gateway:<id>`, `power fleet`,
    * `carbon fleet`, `device power`, `deadline`, `floor` or `none`.
@@ -28,7 +32,7 @@ export const explanationSchema = z.object({
   price: z.string(),
   /** What each limit with a price takes of that, in utility per unit. */
   prices: z.array(z.object({ key: z.string(), unit: z.string(), price: z.number() })).optional(),
-  predicted: z.object({ rateBps: z.number(), powerW: z.number(), latencyMs: z.number(), psnrDb: z.number() }),
+  predicted: z.object({ rateBps: z.number(), powerW: z.number(), latencyMs: z.number(), ...qualityShape }),
   /** Utility of the whole plan: what it has, what no plan can exceed, and the relative difference. */
   plan: z.object({ value: z.number(), bound: z.number(), gap: z.number() }),
 })
@@ -95,10 +99,10 @@ function describePrice(
   { input }: Prepared,
   rows: readonly SlotRow[],
 ): string {
-  const perDb = utilityPerDb(chosen.prediction.psnrDb, chosen.configuration.frameRate, input.birth)
+  const perPoint = utilityPerPoint(chosen.prediction, chosen.configuration.frameRate, input.birth)
   const worth = (utility: number) =>
-    perDb > 0
-      ? `${utility.toPrecision(2)} utility, about ${(utility / perDb).toFixed(2)} dB here`
+    perPoint > 0
+      ? `${utility.toPrecision(2)} utility, about ${(utility / perPoint).toFixed(2)} ${pointName(chosen.prediction)} here`
       : `${utility.toPrecision(2)} utility`
   const row = rows.find(({ key }) => nameOf(key) === binding)
   if (row !== undefined) {
@@ -128,7 +132,7 @@ function compare(chosen: Option, other: Option, prices: { lambda: number; mu: nu
   return {
     rateBps: more.rateBps,
     powerW: more.powerMw / 1000,
-    psnrDb: other.prediction.psnrDb - chosen.prediction.psnrDb,
+    ...qualityChange(other.prediction, chosen.prediction),
     worthLess: worthLess / 1e6,
   }
 }
@@ -165,7 +169,7 @@ export function explain(
   const runnerUp = findRunnerUp(listed.allowed, chosen, prices)
   const binding = findBinding(chosen, listed, prepared, rows)
   const priced = rows.filter(({ price }) => price > 0)
-  const { rateBps, powerW, latencyS, psnrDb } = chosen.prediction
+  const { rateBps, powerW, latencyS } = chosen.prediction
   return {
     chosen: chosen.id,
     ...(runnerUp === undefined ? {} : { runnerUp: runnerUp.id, instead: compare(chosen, runnerUp, prices) }),
@@ -178,7 +182,7 @@ export function explain(
       const { unit, scale } = unitOf(row)
       return { key: row.key, unit, price: (row.price * scale) / 1e6 }
     }),
-    predicted: { rateBps, powerW, latencyMs: latencyS * 1000, psnrDb },
+    predicted: { rateBps, powerW, latencyMs: latencyS * 1000, ...shownQuality(chosen.prediction) },
     plan,
   }
 }

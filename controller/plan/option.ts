@@ -1,6 +1,6 @@
 import { type Configuration, configurationId, isSameGraph } from '@espalier/shared/configuration'
 import { DEADLINE_SHARE } from '@espalier/shared/ladder/deadline'
-import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
+import type { Manifest } from '@espalier/shared/manifest/manifest'
 import type { PeerResiduals } from '../estimate/causes.ts'
 import { START_LATENCY_K } from '../estimate/latency-bound.ts'
 import type { SlotEstimate } from '../estimate/slot-estimate.ts'
@@ -15,6 +15,7 @@ import {
   workFactors,
 } from './predict.ts'
 import type { Choice } from './problem.ts'
+import { type Quality, utilityOf } from './quality.ts'
 
 /** A slot as the plan sees it. */
 export interface SlotInput {
@@ -22,7 +23,7 @@ export interface SlotInput {
   readonly key: string
   readonly site: string
   readonly birth: SlotBirth
-  readonly manifest: CodecManifest
+  readonly manifest: Manifest
   readonly estimate: SlotEstimate
   /** What other devices of the class found of configurations that never ran here. */
   readonly peers?: PeerResiduals | undefined
@@ -65,28 +66,9 @@ const SAME_GRAPH_BONUS = 0.02
 const SAME_FRAME_RATE_BONUS = 0.01
 const SAME_CONFIGURATION_BONUS = 0.005
 
-/** Quality in decibels at which a slot is worth half, and how fast that changes around it. */
-const HALF_PSNR_DB = 32
-const PSNR_SLOPE_DB = 3
-const FRAME_RATE_EXPONENT = 0.35
-
-/** What a slot's utility is measured by. */
-export interface Valued {
-  readonly weight: number
-  readonly source: { readonly frameRate: number }
-}
-
-/** 0 to `weight`. */
-export function utilityOf(psnrDb: number, frameRate: number, slot: Valued): number {
-  const quality = 1 / (1 + Math.exp(-(psnrDb - HALF_PSNR_DB) / PSNR_SLOPE_DB))
-  return slot.weight * quality * Math.min(1, frameRate / slot.source.frameRate) ** FRAME_RATE_EXPONENT
-}
-
-/** Utility that one decibel more is worth at this quality. */
-export function utilityPerDb(psnrDb: number, frameRate: number, slot: SlotBirth): number {
-  const quality = 1 / (1 + Math.exp(-(psnrDb - HALF_PSNR_DB) / PSNR_SLOPE_DB))
-  return (utilityOf(psnrDb, frameRate, slot) * (1 - quality)) / PSNR_SLOPE_DB
-}
+/** By the card: what is measured moves, and a floor is what somebody relies on. */
+const meetsFloor = ({ psnrDb, accuracyPct = 0 }: Quality, { minPsnrDb = 0, minAccuracyPct = 0 }: SlotBirth): boolean =>
+  psnrDb === undefined ? accuracyPct >= minAccuracyPct : psnrDb >= minPsnrDb
 
 function stayingShare(configuration: Configuration, planned: Configuration | undefined, isSame: boolean): number {
   if (planned === undefined) return 0
@@ -107,7 +89,7 @@ function makeOption(
   const { birth, estimate, planned } = input
   const nominal = toNominal(cost, birth)
   const prediction = predict(configuration.frameRate, nominal, estimate, work, stream)
-  const merit = utilityOf(prediction.psnrDb, configuration.frameRate, birth)
+  const merit = utilityOf(prediction, configuration.frameRate, birth)
   const bonus = birth.weight * stayingShare(configuration, planned, id === plannedId)
   const isStaying = isSameGraph(configuration, planned) && configuration.frameRate === planned?.frameRate
   const sigmas = deadlineSigmas(input.latencyK ?? START_LATENCY_K, isStaying)
@@ -123,26 +105,35 @@ function makeOption(
     utility: Math.round((merit + bonus) * 1e6),
     merit,
     meetsDeadline: slowestS <= DEADLINE_SHARE / configuration.frameRate,
-    meetsFloor: nominal.psnrDb >= (birth.minPsnrDb ?? 0),
+    meetsFloor: meetsFloor(nominal, birth),
     meetsCap: prediction.powerW <= (input.maxPowerW ?? Number.POSITIVE_INFINITY),
   }
 }
 
-/** Every configuration of a slot, in order of id. */
+/** What the device would not refuse for its memory; all, where that is nothing: it runs one of them even so. */
+function withRoom(entries: readonly Entry[], { maxWorkerBytes }: SlotBirth): readonly Entry[] {
+  if (maxWorkerBytes === undefined || entries.every(({ memoryBytes }) => memoryBytes <= maxWorkerBytes)) return entries
+  const fitting = entries.filter(({ memoryBytes }) => memoryBytes <= maxWorkerBytes)
+  return fitting.length > 0 ? fitting : entries
+}
+
+/** Every configuration of a slot that its device has room for, in order of id. */
 export function listOptions(input: SlotInput): readonly Option[] {
   const { birth, manifest, estimate, peers, planned } = input
   const { entries, works, streams } = catalogueOf(birth, manifest)
   const plannedId = planned && configurationId(planned)
   const workOf = works.map((key) => workFactors(estimate, key, peers))
   const streamOf = streams.map((key) => streamFactors(estimate, key, peers))
-  return entries.map((entry) => makeOption(entry, input, plannedId, workOf[entry.workAt]!, streamOf[entry.streamAt]!))
+  return withRoom(entries, birth).map((entry) =>
+    makeOption(entry, input, plannedId, workOf[entry.workAt]!, streamOf[entry.streamAt]!),
+  )
 }
 
 /** One of those that `listOptions()` gives, by its position. */
 export function optionAt(input: SlotInput, at: number): Option {
   const { birth, manifest, estimate, peers, planned } = input
   const { entries, works, streams } = catalogueOf(birth, manifest)
-  const entry = entries[at]!
+  const entry = withRoom(entries, birth)[at]!
   const work = workFactors(estimate, works[entry.workAt]!, peers)
   const stream = streamFactors(estimate, streams[entry.streamAt]!, peers)
   return makeOption(entry, input, planned && configurationId(planned), work, stream)

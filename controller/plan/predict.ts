@@ -1,33 +1,47 @@
 import type { Configuration } from '@espalier/shared/configuration'
 import { ModelError } from '@espalier/shared/errors'
 import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
+import type { Manifest } from '@espalier/shared/manifest/manifest'
 import { NO_PEERS } from '../estimate/causes.ts'
 import { predictFactor } from '../estimate/factor.ts'
 import type { SlotEstimate } from '../estimate/slot-estimate.ts'
 import type { SlotBirth } from './catalogue.ts'
+import { classifierCost } from './classifier-cost.ts'
+import type { Quality } from './quality.ts'
+
+/** How the results of frames go to the uplink. */
+export interface Sending {
+  /** Beside each result. */
+  readonly overheadBits: number
+  /** No more results than that are sent, however many frames there are. */
+  readonly maxPerS: number
+  /** Where results take the same whatever runs: what is learned of one is learned of all. */
+  readonly key?: string
+}
 
 /** What the manifest's card says of a configuration, before anything was learned about the device. */
-export interface Nominal {
+export interface Nominal extends Quality {
   readonly bitsPerFrame: number
+  readonly sending: Sending
   readonly latencyS: number
   /** Above idle. */
   readonly joulesPerFrame: number
-  readonly psnrDb: number
 }
 
+export type CodecNominal = Nominal & { readonly psnrDb: number }
+
 /** Means with standard deviations: relative for the factors (log domain), in watts for power. */
-export interface Prediction {
+export interface Prediction extends Quality {
   readonly rateBps: number
   readonly rateSigmaBps: number
   readonly latencyS: number
   readonly latencySigmaLog: number
   readonly powerW: number
   readonly powerSigmaW: number
-  readonly psnrDb: number
 }
 
-/** Beside its stream a frame costs the uplink header (16 bytes) and that of a WebSocket message (at most 14). */
-const FRAME_OVERHEAD_BITS = 8 * 30
+/** Each stream, with the uplink header (16 bytes) and that of a WebSocket message (at most 14). */
+const SENDING_STREAMS: Sending = { overheadBits: 8 * 30, maxPerS: Number.POSITIVE_INFINITY }
 /** A busy core of a small board, until telemetry says more. */
 export const DEFAULT_CORE_POWER_W = 4
 /**
@@ -63,25 +77,35 @@ function resizeError(manifest: CodecManifest, scale: number): number {
 }
 
 /** What a configuration costs on any device, of one source. */
-export interface Cost extends Pick<Configuration, 'backend' | 'threads'> {
+export interface Cost extends Pick<Configuration, 'backend' | 'threads'>, Quality {
   readonly bitsPerFrame: number
+  readonly sending: Sending
   /** Multiply-accumulates of the network, which threads divide, and of all around it, which they do not. */
   readonly networkMacs: number
   readonly overheadMacs: number
-  readonly psnrDb: number
+  /** Of one core, on top; absent: all of it is in `overheadMacs`. */
+  readonly overheadS?: number
 }
 
 /** @throws {ModelError} If the family has no such variant. */
-export function costOf(
-  configuration: Configuration,
-  { source }: Pick<SlotBirth, 'source'>,
-  manifest: CodecManifest,
-): Cost {
-  const variant = manifest.variants.find(({ id }) => id === configuration.variant)
-  if (variant === undefined)
-    throw new ModelError(
-      `Cannot predict variant "${configuration.variant}": "${manifest.family}" has ${manifest.variants.map(({ id }) => `"${id}"`)}`,
-    )
+function variantOf<Variant extends { readonly id: string }>(
+  { family, variants }: { readonly family: string; readonly variants: readonly Variant[] },
+  wanted: string,
+): Variant {
+  const variant = variants.find(({ id }) => id === wanted)
+  if (variant !== undefined) return variant
+  throw new ModelError(`Cannot predict variant "${wanted}": "${family}" has ${variants.map(({ id }) => `"${id}"`)}`)
+}
+
+/** @throws {ModelError} If the family has no such variant. */
+export function costOf(configuration: Configuration, slot: Pick<SlotBirth, 'source'>, manifest: Manifest): Cost {
+  return manifest.task === 'image-codec'
+    ? codecCost(configuration, slot, manifest)
+    : classifierCost(configuration, variantOf(manifest, configuration.variant), slot, manifest)
+}
+
+function codecCost(configuration: Configuration, { source }: Pick<SlotBirth, 'source'>, manifest: CodecManifest): Cost {
+  const variant = variantOf(manifest, configuration.variant)
   const { width, height, alpha255, backend, threads } = configuration
   const { stride } = manifest.latent
   const padded = Math.ceil(width / stride) * stride * Math.ceil(height / stride) * stride
@@ -95,6 +119,7 @@ export function costOf(
     )
   return {
     bitsPerFrame: card('bitsPerPixel') * width * height,
+    sending: SENDING_STREAMS,
     networkMacs: padded * variant.encoder.macsPerPixel,
     overheadMacs: source.width * source.height * OVERHEAD_MACS_PER_SOURCE_PIXEL,
     backend,
@@ -106,22 +131,38 @@ export function costOf(
 
 /** A cost on a device, at the speeds of the network that it measured for backends and threads. */
 export function toNominal(
-  { bitsPerFrame, networkMacs, overheadMacs, backend, threads, psnrDb }: Cost,
+  {
+    bitsPerFrame,
+    sending,
+    networkMacs,
+    overheadMacs,
+    overheadS = 0,
+    backend,
+    threads,
+    psnrDb,
+    accuracyPct,
+    bestPct,
+  }: Cost,
   { backends, macsPerSecond }: Pick<SlotBirth, 'backends' | 'macsPerSecond'>,
 ): Nominal {
   const measured = backends.find((each) => each.backend === backend && each.threads === threads)
   const networkS = networkMacs / (measured?.macsPerSecond ?? macsPerSecond * threads)
   return {
     bitsPerFrame,
-    latencyS: networkS + overheadMacs / macsPerSecond,
+    sending,
+    latencyS: networkS + overheadMacs / macsPerSecond + overheadS,
     // All threads are busy meanwhile.
-    joulesPerFrame: networkS * threads * DEFAULT_CORE_POWER_W,
+    joulesPerFrame: (networkS * threads + overheadS) * DEFAULT_CORE_POWER_W,
     psnrDb,
+    accuracyPct,
+    bestPct,
   }
 }
 
 /** @throws {ModelError} If the family has no such variant. */
-export function predictNominal(configuration: Configuration, slot: SlotBirth, manifest: CodecManifest): Nominal {
+export function predictNominal(configuration: Configuration, slot: SlotBirth, manifest: CodecManifest): CodecNominal
+export function predictNominal(configuration: Configuration, slot: SlotBirth, manifest: Manifest): Nominal
+export function predictNominal(configuration: Configuration, slot: SlotBirth, manifest: Manifest): Nominal {
   return toNominal(costOf(configuration, slot, manifest), slot)
 }
 
@@ -165,15 +206,20 @@ export function predict(
   work: WorkFactors,
   stream: StreamFactors,
 ): Prediction {
-  const codecRateBps = nominal.bitsPerFrame * stream.bitsTimes * frameRate
+  const { overheadBits, maxPerS } = nominal.sending
+  const sentPerS = Math.min(frameRate, maxPerS)
+  const resultBps = nominal.bitsPerFrame * stream.bitsTimes * sentPerS
   const dynamicW = nominal.joulesPerFrame * work.energyTimes * frameRate
   return {
-    rateBps: codecRateBps + FRAME_OVERHEAD_BITS * frameRate,
-    rateSigmaBps: codecRateBps * stream.bitsSigmaLog,
+    rateBps: resultBps + overheadBits * sentPerS,
+    rateSigmaBps: resultBps * stream.bitsSigmaLog,
     latencyS: nominal.latencyS * work.latencyTimes,
     latencySigmaLog: work.latencySigmaLog,
     powerW: basePower.meanW + dynamicW,
     powerSigmaW: Math.sqrt(basePower.varianceW2 + (dynamicW * work.energySigmaLog) ** 2),
-    psnrDb: nominal.psnrDb + quality.mean,
+    // What a device finds of a classifier is how it agrees with another variant: that says nothing of all the others.
+    psnrDb: nominal.psnrDb === undefined ? undefined : nominal.psnrDb + quality.mean,
+    accuracyPct: nominal.accuracyPct,
+    bestPct: nominal.bestPct,
   }
 }

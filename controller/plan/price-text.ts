@@ -1,6 +1,7 @@
 import { formatEmission, formatPower, formatRate } from '@espalier/shared/units'
 import type { LimitedRow, Row } from './limits.ts'
-import { type Option, type SlotInput, utilityPerDb } from './option.ts'
+import type { Option, SlotInput } from './option.ts'
+import { pointName, utilityPerPoint } from './quality.ts'
 
 /** A row as people set it and read it. */
 export interface PricedRow {
@@ -13,7 +14,7 @@ export interface PricedRow {
   readonly isKept: boolean
   /** Utility of one unit more. */
   readonly price: number
-  /** The same in words: what a handy amount more is worth in decibels, and to how many slots. */
+  /** The same in words: what a handy amount more is worth in decibels or points of accuracy, and to how many slots. */
   readonly worth: string
 }
 
@@ -53,12 +54,14 @@ export function priceRow(
   const more = `${amountText(key, amount)} more for ${nameOf(key)}`
   const worthText = (utility: number): string => {
     const held = members.filter(isHeld)
-    const perDb = held.reduce(
-      (sum, i) => sum + utilityPerDb(chosen[i]!.prediction.psnrDb, chosen[i]!.configuration.frameRate, slots[i]!.birth),
+    const perPoint = held.reduce(
+      (sum, i) => sum + utilityPerPoint(chosen[i]!.prediction, chosen[i]!.configuration.frameRate, slots[i]!.birth),
       0,
     )
-    if (held.length === 0 || !(perDb > 0)) return `${utility.toPrecision(2)} utility`
-    return `${(utility / perDb).toPrecision(2)} dB on ${held.length} ${held.length === 1 ? 'slot' : 'slots'}`
+    const points = new Set(held.map((i) => pointName(chosen[i]!.prediction)))
+    // Decibels and accuracy have no common measure but utility.
+    if (points.size !== 1 || !(perPoint > 0)) return `${utility.toPrecision(2)} utility`
+    return `${(utility / perPoint).toPrecision(2)} ${[...points].join()} on ${held.length} ${held.length === 1 ? 'slot' : 'slots'}`
   }
   const missing = (row.planned + row.margin + row.reserved - row.total) / scale
   const unpriced = row.isKept

@@ -6,6 +6,7 @@ import { keysOf } from '../estimate/slot-estimate.ts'
 import { toRung } from '../plan/ladder.ts'
 import { allowedOptions, listOptions, type Option, type SlotInput } from '../plan/option.ts'
 import type { Plan, PlannedSlot } from '../plan/plan-fleet.ts'
+import { shownQuality } from '../plan/quality.ts'
 
 /** Long enough for twenty readings after a warm-up. */
 const PROBE_MS = 45_000
@@ -111,7 +112,7 @@ function probed(slot: PlannedSlot, { id, why }: Running): PlannedSlot {
   const option = allowedOptions(listOptions(slot.input)).allowed.find((o) => o.id === id)
   // What is believed of it may have changed since: then the plan holds.
   if (option === undefined || option.id === slot.chosen.id) return slot
-  const { rateBps, powerW, latencyS, psnrDb } = option.prediction
+  const { rateBps, powerW, latencyS } = option.prediction
   const below = slot.ladder.filter(
     (rung) => rung.rateBps <= rateBps && rung.powerW <= powerW && configurationId(rung.configuration) !== id,
   )
@@ -125,7 +126,7 @@ function probed(slot: PlannedSlot, { id, why }: Running): PlannedSlot {
       chosen: id,
       runnerUp: slot.chosen.id,
       probe: why,
-      predicted: { rateBps, powerW, latencyMs: latencyS * 1000, psnrDb },
+      predicted: { rateBps, powerW, latencyMs: latencyS * 1000, ...shownQuality(option.prediction) },
     },
   }
 }

@@ -1,6 +1,7 @@
 import type { Clock } from '@espalier/shared/clock'
 import { describeError, StoreError } from '@espalier/shared/errors'
 import type { DeviceId } from '@espalier/shared/ids'
+import type { Task } from '@espalier/shared/manifest/manifest'
 import type { Capsule } from '@espalier/shared/messages/capsule'
 import type { Desired } from '@espalier/shared/messages/controller'
 import type { Signed } from '@espalier/shared/signature/signed-document'
@@ -107,7 +108,7 @@ export function createPlanner(options: PlannerOptions): Planner {
     })
   }
 
-  const isPlanned = (family: string): boolean => families.get(family)?.manifest.task === 'image-codec'
+  const taskOf = (family: string): Task | undefined => families.get(family)?.manifest.task
 
   /** What every device that is planned does now. */
   function listLoads(budgets: ReadonlyMap<string, Budget>): DeviceLoad[] {
@@ -117,7 +118,7 @@ export function createPlanner(options: PlannerOptions): Planner {
       .filter(isPlannable)
       .map((device) => {
         const gramsPerKwh = budgets.get(`site:${device.birth!.site}`)?.carbonGPerKwh ?? 0
-        return { ...measureLoad(device, streams, nowMs, isPlanned), carbonGPerKwh: Math.round(gramsPerKwh) }
+        return { ...measureLoad(device, streams, nowMs, taskOf), carbonGPerKwh: Math.round(gramsPerKwh) }
       })
   }
 

@@ -22,8 +22,7 @@ export function listInputs(
     const { site, slots } = device.birth!
     return slots.flatMap((birth): SlotInput[] => {
       const manifest = familyOf(families, device, birth)?.manifest
-      // What a classifier gains by more frames or another variant has no utility yet: it keeps what it runs.
-      if (manifest?.task !== 'image-codec') return []
+      if (manifest === undefined) return []
       const key = `${device.id}/${birth.slot}`
       return [
         {

@@ -2,7 +2,6 @@ import type { Clock } from '@espalier/shared/clock'
 import { parseConfigurationId } from '@espalier/shared/configuration'
 import { quantile, subtractCounts } from '@espalier/shared/histogram'
 import type { Digest } from '@espalier/shared/ids'
-import type { CodecManifest } from '@espalier/shared/manifest/codec-manifest'
 import { type Families, versionOf } from '../families.ts'
 import type { DeviceRecord } from '../ingest/fleet.ts'
 import { windowBetween } from '../ingest/window.ts'
@@ -89,19 +88,9 @@ export class CostBook {
       const version = versionOf(device, slot.slot)
       const manifests = [referenceOf(key), version].map((digest) => this.#families.version(digest ?? '')?.manifest)
       manifests.push(this.#families.get(slot.family)?.manifest)
-      const reference = manifests.find(
-        (manifest): manifest is CodecManifest =>
-          manifest?.task === 'image-codec' && manifest.variants.some(({ id }) => id === configuration.variant),
-      )
-      const isOther = manifests.some((manifest) => manifest !== undefined && manifest.task !== 'image-codec')
-      // Of other tasks nothing is known but what was measured.
-      const nominal =
-        reference === undefined
-          ? isOther
-            ? { bitsPerFrame: 1, joulesPerFrame: 1, latencyS: 1 }
-            : undefined
-          : predictNominal(configuration, slot, reference)
-      if (nominal === undefined) continue
+      const reference = manifests.find((manifest) => manifest?.variants.some(({ id }) => id === configuration.variant))
+      if (reference === undefined) continue
+      const nominal = predictNominal(configuration, slot, reference)
       const sums = new Sums()
       sums.frames = window.frames
       sums.bits = window.bits

@@ -1,4 +1,4 @@
-import { utilityOf } from '../plan/option.ts'
+import { utilityOf } from '../plan/quality.ts'
 import { type Random, seededRandom } from './random.ts'
 
 /** A configuration of the simulated family: variant x alpha x frame rate. */
@@ -89,7 +89,7 @@ const UNWEIGHTED = { weight: 1, source: { frameRate: 1 } }
 
 /** 0 to 1, the planner's measure of a picture rate and quality; weights are the caller's. */
 export const worthOf = (psnrDb: number, { rateShare }: Pick<SimOption, 'rateShare'>): number =>
-  utilityOf(psnrDb, rateShare, UNWEIGHTED)
+  utilityOf({ psnrDb }, rateShare, UNWEIGHTED)
 
 export const nominalLatencyS = (device: SimDevice, option: SimOption): number => device.class.latencyS[option.model]!
 

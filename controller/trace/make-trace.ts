@@ -3,7 +3,7 @@ import { type Families, familyOf } from '../families.ts'
 import type { DeviceRecord, Fleet } from '../ingest/fleet.ts'
 import { windowBetween } from '../ingest/window.ts'
 import { catalogueOf, type SlotBirth } from '../plan/catalogue.ts'
-import { toNominal } from '../plan/predict.ts'
+import { predictNominal } from '../plan/predict.ts'
 import type { Budget, BudgetChange } from '../store/budgets.ts'
 import type { Store } from '../store/open-store.ts'
 import type { Sample } from '../store/telemetry.ts'
@@ -21,14 +21,13 @@ function listSlots(fleet: Fleet, families: Families): Traced[] {
   return fleet.list().flatMap((device) =>
     (device.birth?.slots ?? []).flatMap((birth): Traced[] => {
       const manifest = familyOf(families, device, birth)?.manifest
-      // Only codecs have cards of rate and quality.
+      // What policies are compared by is decibels: slots of other tasks are left out.
       if (manifest?.task !== 'image-codec') return []
-      const options = catalogueOf(birth, manifest).entries.map(({ id, configuration: c, cost }) => ({
-        id,
-        graph: `${c.variant}/${c.width}x${c.height}`,
-        frameRate: c.frameRate,
-        ...toNominal(cost, birth),
-      }))
+      const options = catalogueOf(birth, manifest).entries.map(({ id, configuration: c }) => {
+        const { bitsPerFrame, latencyS, joulesPerFrame, psnrDb } = predictNominal(c, birth, manifest)
+        const graph = `${c.variant}/${c.width}x${c.height}`
+        return { id, graph, frameRate: c.frameRate, bitsPerFrame, latencyS, joulesPerFrame, psnrDb }
+      })
       const { site, deviceClass } = device.birth!
       const key = `${device.id}/${birth.slot}`
       const { weight, source } = birth

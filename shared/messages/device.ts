@@ -77,10 +77,14 @@ export const birthSchema = z.object({
           .optional(),
         /** Multiply-accumulates a second of one thread in WebAssembly: how fast this device is at all that is no network. */
         macsPerSecond: z.number().positive(),
+        /** RAM that a worker may have: variants that need more are refused. */
+        maxWorkerBytes: z.number().positive().optional(),
         /** Relative importance in the plan. */
         weight: z.number().min(0).max(1000),
         /** Never plan a configuration with a lower card quality. */
         minPsnrDb: z.number().min(0).max(100).optional(),
+        /** The same of a classifier: never a variant that is right less often on the family's pictures. */
+        minAccuracyPct: z.number().min(0).max(100).optional(),
       }),
     )
     .min(1)

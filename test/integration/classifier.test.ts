@@ -187,7 +187,7 @@ describe('an agent with a family of classifiers', () => {
     expect(JSON.parse(lines[0]!)).toMatchObject({ sequence: 0, index: expect.any(Number), score: expect.any(Number) })
   })
 
-  test('is shown by a controller, with its telemetry, and not planned', async () => {
+  test('is shown by a controller with its telemetry, and planned with the one variant of which the quality is known', async () => {
     const controller = await startController(
       loadControllerConfig({
         flags: {
@@ -210,8 +210,9 @@ describe('an agent with a family of classifiers', () => {
       device = (await ask('devices'))[0]
     }
     expect(device.slots[0]).toMatchObject({ phase: 'applied', configuration: { family: 'toy', variant: 'base' } })
-    expect(device.slots[0].desiredId).toBeUndefined()
-    expect((await ask('plan')).slots).toEqual([])
+    const { slots } = await ask('plan')
+    expect(slots).toMatchObject([{ device: DEVICE, slot: SLOT, why: { predicted: { accuracyPct: 100 } } }])
+    expect(slots[0].why.chosen).toContain('toy/base/a000/')
     expect(await ask('families')).toMatchObject([{ family: 'toy', task: 'classification', variants: ['base', 'half'] }])
     expect((await fetch(`${controller.url}/api/v1/devices/${DEVICE}/slots/${SLOT}/frame.png`)).status).toBe(404)
     expect(await ask('health')).toMatchObject({ status: 'ok' })

@@ -17,6 +17,9 @@ export const whatIfBodySchema = z.strictObject({
 })
 export type WhatIfBody = z.infer<typeof whatIfBodySchema>
 
+/** Of codecs and of classifiers; absent where there are none. */
+const qualityShape = { psnrDb: z.number().optional(), accuracyPct: z.number().optional() }
+
 const totalsSchema = z.object({
   /** Utility of the plan, and what no plan (in whole choices) can exceed. */
   value: z.number(),
@@ -28,8 +31,8 @@ const totalsSchema = z.object({
   powerW: z.number(),
   /** g/h; 0 where no site has a carbon intensity. */
   carbonGPerH: z.number(),
-  /** Of all slots that have one, weighted by their weight; absent without slots. */
-  psnrDb: z.number().optional(),
+  /** Means of all slots that have one, weighted by their weight. */
+  ...qualityShape,
 })
 
 const sideSchema = z.object({
@@ -39,7 +42,7 @@ const sideSchema = z.object({
   rateBps: z.number(),
   powerW: z.number(),
   latencyMs: z.number(),
-  psnrDb: z.number(),
+  ...qualityShape,
 })
 
 export const whatIfSchema = z.object({
@@ -68,7 +71,7 @@ export const whatIfSchema = z.object({
       rateBps: z.number(),
       powerW: z.number(),
       /** Mean over its slots. */
-      psnrDb: z.number(),
+      ...qualityShape,
     }),
   ),
   /** The first `limit` slots by how much utility they lose or gain; unchanged ones are not listed. */
@@ -83,7 +86,7 @@ export const whatIfSchema = z.object({
       utility: z.number(),
       rateBps: z.number(),
       powerW: z.number(),
-      psnrDb: z.number(),
+      ...qualityShape,
     }),
   ),
   /** Of the plan under the request's budgets; `isNew` where the present plan does not have it. */

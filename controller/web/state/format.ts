@@ -34,6 +34,12 @@ export const milliseconds = or((ms: number) =>
   ms < 10 ? `${digits(ms, 2)} ms` : ms < 10_000 ? `${ms.toFixed(0)} ms` : `${digits(ms / 1000)} s`,
 )
 export const decibels = or((db: number) => `${db.toFixed(1)} dB`)
+export const accuracy = or((percent: number) => `${percent.toFixed(1)} % accuracy`)
+/** In the measure of the slot's task. */
+export const quality = (of: {
+  readonly psnrDb?: number | undefined
+  readonly accuracyPct?: number | undefined
+}): string => (of.accuracyPct === undefined ? decibels(of.psnrDb) : accuracy(of.accuracyPct))
 export const percent = or((share: number) => `${digits(100 * share, share < 0.01 ? 2 : 3)} %`)
 export const count = or((value: number) => Math.round(value).toLocaleString('en').replaceAll(',', ' '))
 export const celsius = or((value: number) => `${value.toFixed(0)} °C`)

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FrameResult } from '@espalier/agent/frame-result'
 import { brake, initialState } from '@espalier/agent/governor/brake'
+import { Governor } from '@espalier/agent/governor/governor'
 import { rateModelOf } from '@espalier/agent/governor/rate-model'
 import { SlotRecorder } from '@espalier/agent/recorder/slot-recorder'
 import { openEventsSink } from '@espalier/agent/sink/events-sink'
@@ -10,6 +11,7 @@ import { openLinesSink } from '@espalier/agent/sink/lines-sink'
 import { openSink } from '@espalier/agent/sink/open-sink'
 import { defaultPlan } from '@espalier/agent/slot/default-plan'
 import { findRefusal } from '@espalier/agent/slot/find-refusal'
+import { eventRateBps, LINE_BITS } from '@espalier/shared/classifier/event-rate'
 import { slotIdSchema } from '@espalier/shared/ids'
 import { type Manifest, parseManifest } from '@espalier/shared/manifest/manifest'
 import type { DeviceEvent } from '@espalier/shared/messages/device'
@@ -78,6 +80,43 @@ describe('a slot whose family classifies', () => {
     expect(held.alpha255).toBe(0)
     const released = brake({ ...held, rung: 1 }, { ...situation, nowMs: 90_000, leaseBps: 1e9, sent: [] })
     expect(released).toMatchObject({ rung: 0, alpha255: 0 })
+  })
+
+  const planned = ['base', 'small'].map((id, i) => ({
+    configuration: { ...rung.configuration, variant: id, frameRate: 20 },
+    rateBps: eventRateBps(LINE_BITS, 20),
+    powerW: 4 - i,
+    utility: 1 - i / 10,
+    latencyMs: 20 - 10 * i,
+  }))
+  /** Frames of twelve seconds. @returns The variant after each second. */
+  function run(governor: Governor, each: { readonly powerW: number; readonly isMissed: boolean }): string[] {
+    return Array.from({ length: 12 }, (_, s) => {
+      for (let frame = 0; frame < 20; frame++) {
+        const atMs = s * 1000 + frame * 50
+        const configuration = governor.decide(atMs)
+        governor.recordSent({ atMs, bits: LINE_BITS, configuration, latencyMs: 20 })
+        governor.recordOutcome({ atMs, isMissed: each.isMissed })
+      }
+      governor.recordPower({ atMs: s * 1000 + 999, durationMs: 1000, powerW: each.powerW })
+      return governor.decide(s * 1000 + 999).variant
+    })
+  }
+
+  test('keeps its rung within a lease of one event a second, though it has a result twenty times a second', () => {
+    const leaseBps = planned[0]!.rateBps / 0.97
+    const governor = new Governor({ ladder: planned, leaseBps }, 0, rateModelOf(manifest))
+    expect(new Set(run(governor, { powerW: 4, isMissed: false }))).toEqual(new Set(['base']))
+    expect(governor.factors(11_999).rate).toBeCloseTo(1, 6)
+    // What a trial compares is the result itself.
+    expect(governor.expectationOf(planned[0]!.configuration)).toEqual({ bits: LINE_BITS, latencyMs: 20, joules: 0.2 })
+  })
+
+  test('falls to the variant that draws less when it is over its lease of power, or too slow', () => {
+    const leased = new Governor({ ladder: planned, leaseBps: undefined, leasePowerW: 4 }, 0, rateModelOf(manifest))
+    expect(run(leased, { powerW: 5, isMissed: false }).at(-1)).toBe('small')
+    const slow = new Governor({ ladder: planned, leaseBps: undefined }, 0, rateModelOf(manifest))
+    expect(run(slow, { powerW: 4, isMissed: true }).at(-1)).toBe('small')
   })
 
   test('counts how often the first variant agrees, and a codec has no such counts', () => {

@@ -133,7 +133,9 @@ function play(options: { ladder: Rung[]; leaseBps: number; seconds: number; fact
   const { ladder, leaseBps, seconds, factorAt } = options
   const expectedBps = expectedBpsOf(ladder)
   const governor = new Governor({ ladder, leaseBps }, 0, {
+    expectedBits: (configuration) => expectedBps(configuration) / FRAME_RATE,
     expectedBps: (configuration) => expectedBps(configuration),
+    sentBits: (bits) => bits,
     maxAlpha255: 255,
   })
   const frames: Array<{ atMs: number; bits: number; configuration: Configuration }> = []

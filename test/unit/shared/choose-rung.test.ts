@@ -94,6 +94,11 @@ describe('chooseRung()', () => {
   })
 })
 
+test('ladderFrom() keeps rungs of one rate that ask for less power, as those of a classifier do', () => {
+  const ladder = [4, 4, 3].map((powerW, i) => rungOf(i, 400, powerW, 1 - i / 10))
+  expect(ladderFrom(slotOf({ ladder }), 0).map(({ powerW }) => powerW)).toEqual([4, 3])
+})
+
 test('ladderFrom() gives rungs that ask for ever less rate and no more power', () => {
   const ladder = [rungOf(0, 400, 4, 1), rungOf(64, 300, 5, 0.9), rungOf(128, 200, 3, 0.7), rungOf(255, 250, 1, 0.3)]
   expect(ladderFrom(slotOf({ ladder }), 0).map(({ rateBps }) => rateBps)).toEqual([400, 200])

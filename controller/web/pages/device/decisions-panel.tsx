@@ -35,7 +35,7 @@ export function DecisionsPanel({ history, slot }: { history: Why['history']; slo
                   <td>{why.price}</td>
                   <td class="number">
                     {format.rate(why.predicted.rateBps)}, {format.power(why.predicted.powerW)},{' '}
-                    {format.decibels(why.predicted.psnrDb)}
+                    {format.quality(why.predicted)}
                   </td>
                 </tr>
               ))}

@@ -69,7 +69,15 @@ export function SlotFigures(props: {
             }
           />
         ) : (
-          <Figure name="Agreement" value={`${slot.agreementPct.toFixed(0)} %`} detail="with the first variant" />
+          <Figure
+            name="Agreement"
+            value={`${slot.agreementPct.toFixed(0)} %`}
+            detail={
+              birth?.minAccuracyPct === undefined
+                ? 'with the first variant'
+                : `with the first variant; floor ${format.accuracy(birth.minAccuracyPct)}`
+            }
+          />
         )}
         <Figure
           name="Power of the slot"

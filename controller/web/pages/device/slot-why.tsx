@@ -34,7 +34,7 @@ export function SlotWhy(props: {
             <Definition name="Price">{why.price}</Definition>
             <Definition name="Predicted">
               {format.rate(why.predicted.rateBps)}, {format.power(why.predicted.powerW)},{' '}
-              {format.milliseconds(why.predicted.latencyMs)}, {format.decibels(why.predicted.psnrDb)}
+              {format.milliseconds(why.predicted.latencyMs)}, {format.quality(why.predicted)}
             </Definition>
             <Definition name="Runner-up">
               <span class="mono">{format.shortConfiguration(why.runnerUp)}</span>

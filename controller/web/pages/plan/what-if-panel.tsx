@@ -30,7 +30,9 @@ function cell(change: Change, key: (typeof COLUMNS)[number]['key']) {
         </span>
       )
     case 'psnrDb':
-      return format.signed(format.decibels)(change.psnrDb)
+      return change.accuracyPct === undefined
+        ? format.signed(format.decibels)(change.psnrDb)
+        : format.signed(format.accuracy)(change.accuracyPct)
     case 'rateBps':
       return format.signed(format.rate)(change.rateBps)
     case 'powerW':
@@ -41,7 +43,12 @@ function cell(change: Change, key: (typeof COLUMNS)[number]['key']) {
 function Totals({ now, after: then }: Pick<WhatIf, 'now' | 'after'>) {
   const rows: [string, (value: number | undefined) => string, number | undefined, number | undefined][] = [
     ['Utility', format.utility, now.value, then.value],
-    ['Mean quality', format.decibels, now.psnrDb, then.psnrDb],
+    ...(now.psnrDb === undefined && now.accuracyPct !== undefined
+      ? []
+      : [['Mean quality', format.decibels, now.psnrDb, then.psnrDb] as (typeof rows)[number]]),
+    ...(now.accuracyPct === undefined
+      ? []
+      : [['Mean accuracy', format.accuracy, now.accuracyPct, then.accuracyPct] as (typeof rows)[number]]),
     ['Rate, planned', format.rate, now.rateBps, then.rateBps],
     ['Power, planned', format.power, now.powerW, then.powerW],
     ...(now.carbonGPerH + then.carbonGPerH > 0

@@ -1,4 +1,4 @@
-import type { Manifest } from '@espalier/shared/manifest/manifest'
+import type { Manifest } from './manifest.ts'
 
 /** A worker with onnxruntime-web and a small network: 135 to 150 MB of RAM. */
 const RUNTIME_BYTES = 140e6
