@@ -16,8 +16,8 @@ import {
 
 /** What a task's results are expected to take, and whether alpha has a say in it. */
 export interface RateModel {
-  /** Bits per second, > 0. */
-  readonly expectedBps: (configuration: Configuration, ladder: readonly Rung[]) => number
+  /** For a ladder, or for none: bits per second, > 0, of any configuration. Made once for each plan, asked before every frame. */
+  readonly expectedBpsOn: (ladder: readonly Rung[]) => (configuration: Configuration) => number
   readonly maxAlpha255: number
 }
 
@@ -52,12 +52,15 @@ export class Governor {
   #outcomes: FrameOutcome[] = []
   #power: PowerReading[] = []
   #expectedBps: Situation['expectedBps']
+  /** By the family's card alone. */
+  #cardBps: Situation['expectedBps']
 
   constructor(plan: Plan, nowMs: number, rateModel: RateModel) {
     this.#plan = plan
     this.#rateModel = rateModel
     this.#state = initialState(plan.ladder, nowMs)
-    this.#expectedBps = this.#expectationOf(plan)
+    this.#expectedBps = rateModel.expectedBpsOn(plan.ladder)
+    this.#cardBps = rateModel.expectedBpsOn([])
   }
 
   /** What the last decision runs. */
@@ -76,9 +79,10 @@ export class Governor {
    * @param rateModel Of another version of the family; absent: as before.
    */
   follow(plan: Plan, nowMs: number, rateModel: RateModel = this.#rateModel): void {
+    if (rateModel !== this.#rateModel) this.#cardBps = rateModel.expectedBpsOn([])
     this.#rateModel = rateModel
     this.#plan = plan
-    this.#expectedBps = this.#expectationOf(plan)
+    this.#expectedBps = rateModel.expectedBpsOn(plan.ladder)
     this.#outcomes = []
     this.#state = brake(initialState(plan.ladder, nowMs), this.#situation(nowMs), { isNewPlan: true })
   }
@@ -107,7 +111,7 @@ export class Governor {
     const { frameRate } = configuration
     const rung = this.#plan.ladder.find((each) => isSameGraph(each.configuration, configuration))
     return {
-      bits: this.#rateModel.expectedBps(configuration, []) / frameRate,
+      bits: this.#cardBps(configuration) / frameRate,
       latencyMs: this.#expectedLatencyMs(configuration),
       joules: rung === undefined || rung.powerW === 0 ? undefined : rung.powerW / frameRate,
     }
@@ -127,10 +131,6 @@ export class Governor {
   #expectedLatencyMs(ran: Configuration): number | undefined {
     const rung = this.#plan.ladder.find(({ configuration }) => isSameGraph(configuration, ran))
     return rung?.latencyMs === 0 ? undefined : rung?.latencyMs
-  }
-
-  #expectationOf({ ladder }: Plan): Situation['expectedBps'] {
-    return (configuration) => this.#rateModel.expectedBps(configuration, ladder)
   }
 
   #situation(nowMs: number): Situation {

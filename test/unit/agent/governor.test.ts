@@ -133,7 +133,7 @@ function play(options: { ladder: Rung[]; leaseBps: number; seconds: number; fact
   const { ladder, leaseBps, seconds, factorAt } = options
   const expectedBps = expectedBpsOf(ladder)
   const governor = new Governor({ ladder, leaseBps }, 0, {
-    expectedBps: (configuration) => expectedBps(configuration),
+    expectedBpsOn: expectedBpsOf,
     maxAlpha255: 255,
   })
   const frames: Array<{ atMs: number; bits: number; configuration: Configuration }> = []

@@ -18,7 +18,7 @@ const ladder = WATTS.map((powerW, i) => ({
 /** Run a governor for a while on a device that draws `factorAt` times what was expected. */
 function run(leasePowerW: number, seconds: number, factorAt: (s: number) => number) {
   const governor = new Governor({ ladder, leaseBps: undefined, leasePowerW }, 0, {
-    expectedBps: () => 1,
+    expectedBpsOn: () => () => 1,
     maxAlpha255: 0,
   })
   const drawn: number[] = []
