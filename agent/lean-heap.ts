@@ -1,4 +1,4 @@
-import { getHeapStatistics, setFlagsFromString } from 'node:v8'
+import { getHeapSpaceStatistics, getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
 // Imported before everything else, so that loading the program does not grow the heap either.
@@ -11,17 +11,18 @@ setFlagsFromString('--semi-space-growth-factor=1')
 
 /** Frames and what is known of the last ten seconds outlive the young generation, and are garbage in the old one then. */
 const LOOK_EVERY_MS = 10_000
-const MAX_GROWTH_BYTES = 2e6
+/** More than this leaves pages behind that stay half empty. */
+const MAX_GROWTH_BYTES = 750e3
 
 /** The engine hands its collector only to a context that is made while this flag is set. */
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 setFlagsFromString('--no-expose-gc')
 
-/** Heap and buffers. */
+/** What only a full collection frees: old objects, and buffers. */
 function heldBytes(): number {
-  const { used_heap_size: heap, external_memory: buffers } = getHeapStatistics()
-  return heap + buffers
+  const oldSpace = getHeapSpaceStatistics().find(({ space_name: name }) => name === 'old_space')
+  return (oldSpace?.space_used_size ?? 0) + getHeapStatistics().external_memory
 }
 
 let keptBytes = 0
