@@ -12,7 +12,7 @@ setFlagsFromString('--semi-space-growth-factor=1')
 /** Frames and what is known of the last ten seconds outlive the young generation, and are garbage in the old one then. */
 const LOOK_EVERY_MS = 10_000
 /** More than this leaves pages behind that stay half empty. */
-const MAX_GROWTH_BYTES = 750e3
+const MAX_GROWTH_BYTES = 400e3
 
 /** The engine hands its collector only to a context that is made while this flag is set. */
 setFlagsFromString('--expose-gc')
