@@ -388,7 +388,8 @@ class Agent {
 
   /** Say who this is: state first, then birth once there is one. */
   async #introduce(): Promise<void> {
-    const [state, reported] = [this.#state(), this.#reported()]
+    const reported = this.#reported()
+    const state = this.#state(reported)
     await this.#outbox.publishRetained('state', state)
     this.#saidState = JSON.stringify(state)
     if (this.#birth === undefined) return
@@ -402,11 +403,11 @@ class Agent {
     await this.#outbox.publishRetained('state', { state: 'offline', reason: 'stopped' })
   }
 
-  #state(): State {
+  #state(reported = this.#reported()): State {
     if (this.#birth === undefined) return { state: 'init' }
     const asleep = this.#around.sleepReason?.()
     if (asleep !== undefined) return { state: 'sleeping', reason: asleep.slice(0, 500) }
-    const slots = this.#reported().slots.filter(({ phase }) => phase === 'failed' || phase === 'starting')
+    const slots = reported.slots.filter(({ phase }) => phase === 'failed' || phase === 'starting')
     const onTrial = [...this.#parts].filter(([, { updates }]) => updates.isOnTrial).map(([id]) => id)
     if (slots.length === 0)
       return onTrial.length === 0
@@ -460,7 +461,8 @@ class Agent {
   }
 
   async #tellChanges(): Promise<void> {
-    const [state, reported] = [this.#state(), this.#reported()]
+    const reported = this.#reported()
+    const state = this.#state(reported)
     if (JSON.stringify(state) !== this.#saidState) {
       await this.#outbox.publishRetained('state', state)
       this.#saidState = JSON.stringify(state)

@@ -18,8 +18,8 @@ import {
 export interface RateModel {
   /** Of the result of a frame by the family's card, > 0. */
   readonly expectedBits: (configuration: Configuration) => number
-  /** Bits per second that are sent, > 0. */
-  readonly expectedBps: (configuration: Configuration, ladder: readonly Rung[]) => number
+  /** For a ladder: bits per second that are sent, > 0, of any configuration. Made once for each plan, asked before every frame. */
+  readonly expectedBpsOn: (ladder: readonly Rung[]) => (configuration: Configuration) => number
   /** What a frame's result takes of the lease: of a classifier not each one is sent. */
   readonly sentBits: (bits: number, configuration: Configuration) => number
   readonly maxAlpha255: number
@@ -56,12 +56,13 @@ export class Governor {
   #outcomes: FrameOutcome[] = []
   #power: PowerReading[] = []
   #expectedBps: Situation['expectedBps']
+  /** By the family's card alone. */
 
   constructor(plan: Plan, nowMs: number, rateModel: RateModel) {
     this.#plan = plan
     this.#rateModel = rateModel
     this.#state = initialState(plan.ladder, nowMs)
-    this.#expectedBps = this.#expectationOf(plan)
+    this.#expectedBps = rateModel.expectedBpsOn(plan.ladder)
   }
 
   /** What the last decision runs. */
@@ -82,7 +83,7 @@ export class Governor {
   follow(plan: Plan, nowMs: number, rateModel: RateModel = this.#rateModel): void {
     this.#rateModel = rateModel
     this.#plan = plan
-    this.#expectedBps = this.#expectationOf(plan)
+    this.#expectedBps = rateModel.expectedBpsOn(plan.ladder)
     this.#outcomes = []
     this.#state = brake(initialState(plan.ladder, nowMs), this.#situation(nowMs), { isNewPlan: true })
   }
@@ -131,10 +132,6 @@ export class Governor {
   #expectedLatencyMs(ran: Configuration): number | undefined {
     const rung = this.#plan.ladder.find(({ configuration }) => isSameGraph(configuration, ran))
     return rung?.latencyMs === 0 ? undefined : rung?.latencyMs
-  }
-
-  #expectationOf({ ladder }: Plan): Situation['expectedBps'] {
-    return (configuration) => this.#rateModel.expectedBps(configuration, ladder)
   }
 
   #situation(nowMs: number): Situation {

@@ -48,15 +48,13 @@ export class Pacer {
   run(signal: AbortSignal, act: () => undefined | Promise<void>): Promise<void> {
     return new Promise((resolve) => {
       let timer: NodeJS.Timeout | undefined
-      const again = (): void => {
+      let startMs = 0
+      const done = (): void => {
+        this.#learn(this.#options.clock.monotonicMs() - startMs)
         if (!signal.aborted) timer = setTimeout(once, this.nextWaitMs()).unref()
       }
       const once = (): void => {
-        const startMs = this.#options.clock.monotonicMs()
-        const done = (): void => {
-          this.#learn(this.#options.clock.monotonicMs() - startMs)
-          again()
-        }
+        startMs = this.#options.clock.monotonicMs()
         const pending = act()
         // A promise for each of a hundred readings a second would cost more than the readings.
         if (pending === undefined) done()

@@ -4,8 +4,11 @@ import { StoreError } from '@espalier/shared/errors'
 export interface SystemFiles {
   list(path: string): string[]
   read(path: string): string
-  /** As `read`, cheaper for what is read many times a second. Absent: `read` does it. */
-  readOften?(path: string): string
+  /**
+   * The number of a file that is read many times a second, cheaper than its text; undefined where the file is anything but
+   * one whole number. Absent: `read` does it.
+   */
+  readWholeNumber?(path: string): number | undefined
 }
 
 /** The system's name for what went wrong, e.g. `EACCES`; of a StoreError, that of its cause. */
@@ -59,16 +62,13 @@ export function readNumber(files: SystemFiles, path: string): number {
 
 /** As `readNumber`, of a file that is read many times a second: it stays open between. */
 export function readNumberOften(files: SystemFiles, path: string): number {
-  if (files.readOften === undefined) return readNumber(files, path)
-  let text: string
+  let value: number | undefined
   try {
-    text = files.readOften(path)
+    value = files.readWholeNumber?.(path)
   } catch (cause) {
     throw unreadable(path, cause)
   }
-  // Most are bare numbers: white space around them is none of Number's business.
-  const value = Number(text)
-  return text !== '' && text !== '\n' && Number.isFinite(value) ? value : parseNumber(text.trimEnd(), path)
+  return value ?? readNumber(files, path)
 }
 
 function parseNumber(text: string, path: string): number {

@@ -1,3 +1,4 @@
+import '@espalier/agent/lean-heap'
 import { seededRandom } from './seeded-random.ts'
 import { runSwaps, type SwapRunOptions } from './swap-run.ts'
 

@@ -21,10 +21,13 @@ const MEMORY_WINDOW = 100
 const RIVALS = 4
 const LOADED = { swaps: 60, steadyFrames: 100, warmUpFrames: 20 }
 /**
- * Without a bound V8 doubles the room for young objects whenever it likes, 16 MB at a time, in a process of 100 MB.
+ * The control process bounds its heap itself, as the agent does (agent/lean-heap.ts). The other is bounded here: V8
+ * doubles the room for young objects whenever it likes, 16 MB at a time.
  */
-const NODE_FLAGS = ['--max-semi-space-size=2']
-const PROCESSES = { naive: './naive-swap-process.js', slot: './swap-process.js' }
+const PROCESSES = {
+  naive: { script: './naive-swap-process.js', flags: ['--max-semi-space-size=2'] },
+  slot: { script: './swap-process.js', flags: [] },
+}
 
 function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b)
@@ -50,8 +53,11 @@ async function runIn<Result>(
   request: NaiveRequest | SwapRequest,
   onSwap: (done: number) => void = () => undefined,
 ): Promise<Result> {
-  const script = fileURLToPath(new URL(PROCESSES[which], import.meta.url))
-  const child = fork(script, { execArgv: [...NODE_FLAGS], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+  const { script, flags } = PROCESSES[which]
+  const child = fork(fileURLToPath(new URL(script, import.meta.url)), {
+    execArgv: flags,
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  })
   return new Promise<Result>((resolve, reject) => {
     child.on('message', (message) => (typeof message === 'number' ? onSwap(message) : resolve(message as Result)))
     child.once('exit', (code) => reject(new InvariantError(`Cannot measure swaps: the process ended with ${code}`)))

@@ -66,14 +66,14 @@ describe('a slot whose family classifies', () => {
   test('never brakes by alpha, which would change nothing', () => {
     const small = { ...rung, configuration: { ...rung.configuration, variant: 'small' } }
     const ladder = [rung, small]
-    const { expectedBps, maxAlpha255 } = rateModelOf(manifest)
+    const { expectedBpsOn, maxAlpha255 } = rateModelOf(manifest)
     const situation = {
       nowMs: 20_000,
       ladder,
       leaseBps: 1,
       sent: [{ atMs: 19_000, bits: 1e6, configuration: rung.configuration }],
       outcomes: [],
-      expectedBps: (configuration: typeof rung.configuration) => expectedBps(configuration, ladder),
+      expectedBps: expectedBpsOn(ladder),
       maxAlpha255,
     }
     const held = brake(initialState(ladder, 0), situation)

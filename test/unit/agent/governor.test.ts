@@ -134,7 +134,7 @@ function play(options: { ladder: Rung[]; leaseBps: number; seconds: number; fact
   const expectedBps = expectedBpsOf(ladder)
   const governor = new Governor({ ladder, leaseBps }, 0, {
     expectedBits: (configuration) => expectedBps(configuration) / FRAME_RATE,
-    expectedBps: (configuration) => expectedBps(configuration),
+    expectedBpsOn: expectedBpsOf,
     sentBits: (bits) => bits,
     maxAlpha255: 255,
   })

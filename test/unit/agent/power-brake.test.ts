@@ -19,7 +19,7 @@ const ladder = WATTS.map((powerW, i) => ({
 function run(leasePowerW: number, seconds: number, factorAt: (s: number) => number) {
   const governor = new Governor({ ladder, leaseBps: undefined, leasePowerW }, 0, {
     expectedBits: () => 1,
-    expectedBps: () => 1,
+    expectedBpsOn: () => () => 1,
     sentBits: (bits) => bits,
     maxAlpha255: 0,
   })

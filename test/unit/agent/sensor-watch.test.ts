@@ -131,6 +131,12 @@ test('readNumberOften() reads anew each time, and notices that a file was replac
   expect(readNumberOften(systemFiles, path)).toBe(4968)
   writeFileSync(path, '32760 ma\n')
   expect(readNumberOften(systemFiles, path)).toBe(32760)
+  for (const text of ['-12\n', '0', '1234567890123456789\n', '12.5\n']) {
+    writeFileSync(path, text)
+    expect(readNumberOften(systemFiles, path)).toBe(Number(text))
+  }
+  writeFileSync(path, '-\n')
+  expect(() => readNumberOften(systemFiles, path)).toThrow(/found "-", expected a number/)
   writeFileSync(path, '\n')
   expect(() => readNumberOften(systemFiles, path)).toThrow(/found "", expected a number/)
   writeFileSync(`${path}.new`, '7\n')
