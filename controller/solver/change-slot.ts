@@ -23,6 +23,7 @@ export function changeSlot(solved: Solved, slot: number, options: OptionColumns)
   const before = { option: option[ledger.choice[place]!]!, relaxed: relaxedWorth(solved, site) }
   ledger.leave(place)
   if (!replaceOptions(tables, slot, options) || isStuck[site] === 1) return undefined
+  relaxer.forget(cell)
   if (tables.gatewayAt[cell]! < 0) {
     relaxer.relaxCell(cell, prices.mu, prices.nu)
     prices.lambda[site] = relaxer.lambda[site]!

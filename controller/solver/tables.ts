@@ -1,5 +1,5 @@
 import type { FleetColumns, FleetLimits } from './columns.ts'
-import { type OptionColumns, writeFrontier } from './frontier.ts'
+import { FrontierWriter, type OptionColumns } from './frontier.ts'
 
 /**
  * The fleet in the order in which it is swept: slots by site, sites by gateway. A cell is a gateway with its sites, or
@@ -84,13 +84,14 @@ export function makeTables(columns: FleetColumns): Tables {
     utility: new Float64Array(options),
     option: new Int32Array(options),
   }
+  const frontier = new FrontierWriter()
   for (let k = 0; k < slots; k++) {
     const slot = slotAt[k]!
     placeOf[slot] = k
     siteOfPlace[k] = siteKeys[slot]!
     carbon[k] = carbonGPerKwh?.[slot] ?? 0
     const [from, to] = [start[slot]!, start[slot + 1]!]
-    pointCount[k] = writeFrontier(columns, from, to, points, pointStart[k]!)
+    pointCount[k] = frontier.write(columns, from, to, points, pointStart[k]!)
     pointStart[k + 1] = pointStart[k]! + to - from
   }
   const tables: Tables = {
@@ -153,7 +154,7 @@ export function replaceOptions(tables: Tables, slot: number, options: OptionColu
   const at = tables.pointStart[place]!
   const count = options.rateBps.length
   if (count > tables.pointStart[place + 1]! - at) return false
-  tables.pointCount[place] = writeFrontier(options, 0, count, tables, at)
+  tables.pointCount[place] = new FrontierWriter().write(options, 0, count, tables, at)
   markStuck(tables, tables.cellOfSite[tables.siteOfPlace[place]!]!)
   return true
 }
