@@ -22,7 +22,7 @@ export interface FleetPrices {
   readonly largest: () => number
 }
 
-const TOLERANCE = 1e-7
+const TOLERANCE = 1e-8
 const CARBON_TOLERANCE = 3e-7
 
 /** A limit that is not there has the price 0, and 0 * Infinity is not 0. */
