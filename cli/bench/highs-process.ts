@@ -1,7 +1,7 @@
 import { findFleetPrices } from '@espalier/controller/solver/fleet-price'
 import { Relaxer } from '@espalier/controller/solver/relax'
 import { solveTables } from '@espalier/controller/solver/solve-fleet'
-import { makeTables } from '@espalier/controller/solver/tables'
+import { makeTables, type Tables } from '@espalier/controller/solver/tables'
 import { formatLp } from './lp-text.ts'
 import { makeSampleFleet } from './sample-fleet.ts'
 
@@ -51,8 +51,9 @@ function time<T>({ untimed, timed }: { untimed: number; timed: number }, run: ()
 /** Relaxed, and in whole choices to 0.1 %. Text is not in HiGHS' time, tables are in ours. */
 function compare(highs: Highs, slots: number): HighsComparison {
   const fleet = makeSampleFleet({ slots, perSite: PER_SITE, seed: 1 })
+  let tables: Tables | undefined
   const relax = () => {
-    const tables = makeTables(fleet)
+    tables = makeTables(fleet, { isPruned: false, room: tables })
     return findFleetPrices(tables, new Relaxer(tables))
   }
   const ownRelaxed = time(OWN_RUNS, relax)

@@ -67,6 +67,20 @@ export class FrontierWriter {
     return end - at
   }
 
+  /** The same with all options kept. */
+  writeAll(options: OptionColumns, from: number, to: number, frontier: Frontier, at: number): number {
+    const order = this.#sort(options, from, to - from)
+    const { rateBps, powerMw, utility } = options
+    for (let i = 0; i < order.length; i++) {
+      const option = order[i]!
+      frontier.rate[at + i] = rateBps[from + option]!
+      frontier.power[at + i] = powerMw[from + option]!
+      frontier.utility[at + i] = utility[from + option]!
+      frontier.option[at + i] = option
+    }
+    return order.length
+  }
+
   /** Sorted by insertion: a slot has tens of options, and begins with the order of another. */
   #sort(options: OptionColumns, from: number, count: number): Int32Array {
     if (count > this.#sortedRate.length) {

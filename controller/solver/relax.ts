@@ -15,8 +15,8 @@ const WINDOW_GROWTH = 4
  * never asked: off the first price that is tried, and up to the second factor off what rate costs the site before it.
  */
 const SPAN = 1.15
-const FIRST_SPAN = 1.7
-const FIRST_WINDOW = 2
+const FIRST_SPAN = 1.4
+const FIRST_WINDOW = 3
 /** Relative difference of two sums of the same numbers. */
 const ROUNDING = 1e-11
 
