@@ -56,7 +56,6 @@ export class Governor {
   #outcomes: FrameOutcome[] = []
   #power: PowerReading[] = []
   #expectedBps: Situation['expectedBps']
-  /** By the family's card alone. */
 
   constructor(plan: Plan, nowMs: number, rateModel: RateModel) {
     this.#plan = plan

@@ -23,6 +23,7 @@ export function changeSlot(solved: Solved, slot: number, options: OptionColumns)
   const before = { option: option[ledger.choice[place]!]!, relaxed: relaxedWorth(solved, site) }
   ledger.leave(place)
   if (!replaceOptions(tables, slot, options) || isStuck[site] === 1) return undefined
+  relaxer.forget(cell)
   if (tables.gatewayAt[cell]! < 0) {
     relaxer.relaxCell(cell, prices.mu, prices.nu)
     prices.lambda[site] = relaxer.lambda[site]!
@@ -34,6 +35,15 @@ export function changeSlot(solved: Solved, slot: number, options: OptionColumns)
   const [first, last] = [siteStart[site]!, siteStart[site + 1]!]
   let [best, own, neighbour, to] = [Number.NEGATIVE_INFINITY, -1, -1, -1]
   const worthOf = (k: number, point: number): number => tables.utility[point]! - fleetCost(solved, k, point)
+  // What each move of a neighbour gains at the prices, once for all of the slot's own options.
+  const origin = pointStart[first]!
+  const gains = new Float64Array(pointStart[last]! - origin)
+  for (let k = first; k < last; k++) {
+    const now = ledger.choice[k]!
+    const stay = worthOf(k, now) + LEAST_GAIN * Math.abs(tables.utility[now]!)
+    for (let other = pointStart[k]!; other < pointStart[k]! + pointCount[k]!; other++)
+      gains[other - origin] = worthOf(k, other) - stay
+  }
   for (let point = pointStart[place]!; point < pointStart[place]! + pointCount[place]!; point++) {
     ledger.enter(place, point)
     const worth = worthOf(place, point)
@@ -41,11 +51,10 @@ export function changeSlot(solved: Solved, slot: number, options: OptionColumns)
     for (let k = first; k < last; k++) {
       if (k === place) continue
       const now = ledger.choice[k]!
-      const stay = worthOf(k, now) + LEAST_GAIN * Math.abs(tables.utility[now]!)
       for (let other = pointStart[k]!; other < pointStart[k]! + pointCount[k]!; other++) {
-        if (other === now) continue
-        const both = worth + worthOf(k, other) - stay
-        if (both > best && ledger.keepsWith(k, other)) [best, own, neighbour, to] = [both, point, k, other]
+        const both = worth + gains[other - origin]!
+        if (both > best && other !== now && ledger.keepsWith(k, other))
+          [best, own, neighbour, to] = [both, point, k, other]
       }
     }
     ledger.leave(place)

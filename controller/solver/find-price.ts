@@ -34,18 +34,24 @@ export interface PriceSearch {
 const MAX_STEPS = 200
 /** First step away from a price that was right a moment ago, and from a guess. */
 const WARM_STEP = 1.01
-const COLD_STEP = 1.5
+const COLD_STEP = 1.15
 /** Until there is a price on either side, the next lies at most so many times above or below the last. */
 const LONGEST_STEP = 4
 /** So many steps down from a price that keeps the limit, zero itself is asked. */
 const STEPS_TO_ZERO = 5
-/** How far beyond the expected minimum the next price lies: there the other side comes near too. */
-const OVERSHOOT = 0.25
+/**
+ * How far beyond the expected minimum the next price lies, as a share of the way: there the other side comes near too.
+ * Each time that it still lies on the same side, so many times as far.
+ */
+const OVERSHOOT = 0.1
+const OVERSHOOT_GROWTH = 4
+/** Steps over which the two sides should come twice as near. */
+const PATIENCE = 3
 
-/** Where two tangents say that the slope is zero, and a little further; undefined if their slopes do not differ. */
-function extrapolate(before: Tangent, last: Tangent): number | undefined {
+/** Where two tangents say that the slope is zero, and a share of the way further; undefined if their slopes do not differ. */
+function extrapolate(before: Tangent, last: Tangent, overshoot: number): number | undefined {
   const bend = (last.slope - before.slope) / (last.price - before.price)
-  return bend > 0 && Number.isFinite(bend) ? last.price - ((1 + OVERSHOOT) * last.slope) / bend : undefined
+  return bend > 0 && Number.isFinite(bend) ? last.price - ((1 + overshoot) * last.slope) / bend : undefined
 }
 
 /**
@@ -66,14 +72,18 @@ export function findPrice<T extends Tangent>(
   let before: T | undefined
   let last: T | undefined
   let least = Number.POSITIVE_INFINITY
+  let overshoot = OVERSHOOT
   const look = (price: number): void => {
-    const seen = evaluate(price, over && within && [over, within])
+    const between: readonly [T, T] | undefined = over && within && [over, within]
+    const seen = evaluate(price, between)
     least = Math.min(least, seen.value)
     if (seen.slope < 0) over = seen
     else within = seen
+    const isSameSide = last !== undefined && last.slope < 0 === seen.slope < 0
+    overshoot = isSameSide && between !== undefined ? overshoot * OVERSHOOT_GROWTH : OVERSHOOT
     ;[before, last] = [last, seen]
   }
-  const expected = (): number | undefined => before && last && extrapolate(before, last)
+  const expected = (): number | undefined => before && last && extrapolate(before, last, overshoot)
 
   look(search.start ?? scales().scale)
   const shortest = search.start === undefined ? COLD_STEP : WARM_STEP
@@ -90,7 +100,7 @@ export function findPrice<T extends Tangent>(
     const next = Math.min(LONGEST_STEP * price, Math.max(shortest * price, expected() ?? price))
     look(price === 0 ? scale : Math.min(largest, next))
   }
-  let share = 0
+  const widths: number[] = []
   for (let step = 0; step < MAX_STEPS; step++) {
     const [a, b]: [T, T] = [over!, within]
     const crossing = (b.value - b.slope * b.price - a.value + a.slope * a.price) / (a.slope - b.slope)
@@ -99,10 +109,11 @@ export function findPrice<T extends Tangent>(
     const isInside = (price: number | undefined): price is number =>
       price !== undefined && price > a.price && price < b.price
     const root = a.price + ((b.price - a.price) * a.slope) / (a.slope - b.slope)
-    const price = share > 0.5 ? crossing : [expected(), root, crossing].find(isInside)
+    widths.push(b.price - a.price)
+    const isSlow = step >= PATIENCE && widths[step]! > 0.5 * widths[step - PATIENCE]!
+    const price = isSlow ? crossing : [expected(), root, crossing].find(isInside)
     if (!isInside(price)) break
     look(price)
-    share = (within.price - over!.price) / (b.price - a.price)
   }
   return { within, over, least }
 }

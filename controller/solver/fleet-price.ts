@@ -22,7 +22,7 @@ export interface FleetPrices {
   readonly largest: () => number
 }
 
-const TOLERANCE = 1e-7
+const TOLERANCE = 1e-8
 const CARBON_TOLERANCE = 3e-7
 
 /** A limit that is not there has the price 0, and 0 * Infinity is not 0. */
@@ -34,9 +34,10 @@ function measureScales(tables: Tables): PriceScales {
   let [least, most, worth, watts] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, 0]
   for (let k = 0; k < pointCount.length; k++)
     for (let point = pointStart[k]!; point < pointStart[k]! + pointCount[k]!; point++) {
-      least = Math.min(least, utility[point]!)
-      most = Math.max(most, utility[point]!)
-      worth += Math.abs(utility[point]!)
+      const u = utility[point]!
+      if (u < least) least = u
+      if (u > most) most = u
+      worth += Math.abs(u)
       watts += power[point]!
     }
   const largest = 64 * (most - least + 1)

@@ -14,54 +14,104 @@ export interface OptionColumns {
 }
 
 /**
- * Keep the options of one slot that no other beats in rate, power and utility at once, in order of rate, then falling
+ * Keeps the options of one slot that no other beats in rate, power and utility at once, in order of rate, then falling
  * utility. Carbon needs no fourth dimension: within a slot it is proportional to power.
- *
- * @param from, to The slot's options in `options`.
- * @param at Where in `frontier` to write; there must be room for all of them.
- * @returns How many were kept: at least one.
  */
-export function writeFrontier(
-  options: OptionColumns,
-  from: number,
-  to: number,
-  frontier: Frontier,
-  at: number,
-): number {
-  const { rateBps, powerMw, utility } = options
-  const { rate, power, utility: worth, option } = frontier
-  const count = to - from
-  // Sorted by insertion: a slot has tens of options. Rates move along, so that most comparisons read one column.
-  for (let i = 0; i < count; i++) {
-    const r = rateBps[from + i]!
-    let k = at + i
-    for (; k > at; k--) {
-      const before = rate[k - 1]!
-      if (before < r) break
-      if (before === r && !isBefore(options, from + i, from + option[k - 1]!)) break
-      rate[k] = before
-      option[k] = option[k - 1]!
+export class FrontierWriter {
+  /** For each number of options, the order that the last slot with as many had: most slots choose from like options. */
+  readonly #orders: Int32Array[] = []
+  #sortedRate = new Float64Array(0)
+  /** Of the options kept so far those that no other beats in power and utility, both rising. */
+  #stairPower = new Float64Array(0)
+  #stairUtility = new Float64Array(0)
+
+  /**
+   * @param from, to The slot's options in `options`.
+   * @param at Where in `frontier` to write; there must be room for all of them.
+   * @returns How many were kept: at least one.
+   */
+  write(options: OptionColumns, from: number, to: number, frontier: Frontier, at: number): number {
+    const order = this.#sort(options, from, to - from)
+    const { rateBps, powerMw, utility } = options
+    const stairPower = this.#stairPower
+    const stairUtility = this.#stairUtility
+    let stairs = 0
+    let end = at
+    for (let i = 0; i < order.length; i++) {
+      const option = order[i]!
+      const p = powerMw[from + option]!
+      const u = utility[from + option]!
+      let below = stairs
+      while (below > 0 && stairPower[below - 1]! > p) below--
+      if (below > 0 && stairUtility[below - 1]! >= u) continue
+      let above = below
+      while (above < stairs && stairUtility[above]! <= u) above++
+      if (above === below)
+        for (let k = stairs; k > below; k--) {
+          stairPower[k] = stairPower[k - 1]!
+          stairUtility[k] = stairUtility[k - 1]!
+        }
+      else
+        for (let k = above; k < stairs; k++) {
+          stairPower[below + 1 + k - above] = stairPower[k]!
+          stairUtility[below + 1 + k - above] = stairUtility[k]!
+        }
+      stairs += below + 1 - above
+      stairPower[below] = p
+      stairUtility[below] = u
+      frontier.rate[end] = rateBps[from + option]!
+      frontier.power[end] = p
+      frontier.utility[end] = u
+      frontier.option[end++] = option
     }
-    rate[k] = r
-    option[k] = i
+    return end - at
   }
-  let end = at
-  for (let i = at; i < at + count; i++) {
-    const j = from + option[i]!
-    const u = utility[j]!
-    const p = powerMw[j]!
-    let k = end - 1
-    while (k >= at && !(power[k]! <= p && worth[k]! >= u)) k--
-    if (k >= at) continue
-    rate[end] = rate[i]!
-    worth[end] = u
-    power[end] = p
-    option[end++] = option[i]!
+
+  /** The same with all options kept. */
+  writeAll(options: OptionColumns, from: number, to: number, frontier: Frontier, at: number): number {
+    const order = this.#sort(options, from, to - from)
+    const { rateBps, powerMw, utility } = options
+    for (let i = 0; i < order.length; i++) {
+      const option = order[i]!
+      frontier.rate[at + i] = rateBps[from + option]!
+      frontier.power[at + i] = powerMw[from + option]!
+      frontier.utility[at + i] = utility[from + option]!
+      frontier.option[at + i] = option
+    }
+    return order.length
   }
-  return end - at
+
+  /** Sorted by insertion: a slot has tens of options, and begins with the order of another. */
+  #sort(options: OptionColumns, from: number, count: number): Int32Array {
+    if (count > this.#sortedRate.length) {
+      this.#sortedRate = new Float64Array(2 * count)
+      this.#stairPower = new Float64Array(2 * count)
+      this.#stairUtility = new Float64Array(2 * count)
+    }
+    const sortedRate = this.#sortedRate
+    const order = this.#orders[count] ?? Int32Array.from({ length: count }, (_, i) => i)
+    this.#orders[count] = order
+    const { rateBps } = options
+    for (let i = 0; i < count; i++) {
+      const option = order[i]!
+      const r = rateBps[from + option]!
+      let k = i
+      for (; k > 0; k--) {
+        const before = sortedRate[k - 1]!
+        if (before < r) break
+        if (before === r && !isBefore(options, from + option, from + order[k - 1]!)) break
+        sortedRate[k] = before
+        order[k] = order[k - 1]!
+      }
+      sortedRate[k] = r
+      order[k] = option
+    }
+    return order
+  }
 }
 
-/** Of two options of the same rate. */
+/** Of two options of the same rate. What is left of ties the position decides, so that no order to begin with does. */
 function isBefore({ utility, powerMw }: OptionColumns, a: number, b: number): boolean {
-  return utility[a]! > utility[b]! || (utility[a] === utility[b] && powerMw[a]! < powerMw[b]!)
+  if (utility[a] !== utility[b]) return utility[a]! > utility[b]!
+  return powerMw[a] === powerMw[b] ? a < b : powerMw[a]! < powerMw[b]!
 }

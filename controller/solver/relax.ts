@@ -1,3 +1,4 @@
+import { NearPoints } from './near-points.ts'
 import { cutSteepest } from './steepest.ts'
 import type { Tables } from './tables.ts'
 
@@ -9,6 +10,13 @@ const WIDEST_WINDOW = 1.4
 const NARROWEST_WINDOW = 1.05
 /** A site's price moves by at most about so many times the share by which the fleet's does. */
 const WINDOW_GROWTH = 4
+/**
+ * Of each cell those points are at hand that can be best at prices up to this factor off the last two. Of a cell that was
+ * never asked: off the first price that is tried, and up to the second factor off what rate costs the site before it.
+ */
+const SPAN = 1.15
+const FIRST_SPAN = 1.4
+const FIRST_WINDOW = 3
 /** Relative difference of two sums of the same numbers. */
 const ROUNDING = 1e-11
 
@@ -58,6 +66,13 @@ export class Relaxer {
   /** Fleet prices at which each cell was asked last. */
   readonly #cellMu: Float64Array
   readonly #cellNu: Float64Array
+  /** Points that can still be best, and for which prices that holds: of power, of each cell; of rate, of each site. */
+  readonly #near: NearPoints
+  readonly #muLow: Float64Array
+  readonly #muHigh: Float64Array
+  readonly #nearNu: Float64Array
+  readonly #lambdaLow: Float64Array
+  readonly #lambdaHigh: Float64Array
 
   constructor(tables: Tables) {
     this.#tables = tables
@@ -86,6 +101,25 @@ export class Relaxer {
     this.#order = new Int32Array(most)
     this.#cellMu = new Float64Array(cellRate.length)
     this.#cellNu = new Float64Array(cellRate.length)
+    this.#near = new NearPoints(tables, longest)
+    this.#muLow = new Float64Array(cellRate.length)
+    this.#muHigh = new Float64Array(cellRate.length)
+    this.#nearNu = new Float64Array(cellRate.length).fill(Number.NaN)
+    this.#lambdaLow = new Float64Array(siteRate.length)
+    this.#lambdaHigh = new Float64Array(siteRate.length).fill(Number.POSITIVE_INFINITY)
+  }
+
+  /** Must be called when options of the cell's slots have changed. */
+  forget(cell: number): void {
+    const { cellStart } = this.#tables
+    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) this.#open(s)
+    this.#nearNu[cell] = Number.NaN
+  }
+
+  #open(site: number): void {
+    this.#near.open(site)
+    this.#lambdaLow[site] = 0
+    this.#lambdaHigh[site] = Number.POSITIVE_INFINITY
   }
 
   /**
@@ -138,9 +172,34 @@ export class Relaxer {
 
   #windowOf(cell: number, mu: number, nu: number): number {
     const before = this.#cellMu[cell]!
-    if (nu !== this.#cellNu[cell] || !(before > 0 && mu > 0)) return WIDEST_WINDOW
+    if (!(before > 0)) return FIRST_WINDOW
+    if (nu !== this.#cellNu[cell] || !(mu > 0)) return WIDEST_WINDOW
     const moved = Math.max(mu / before, before / mu) - 1
     return Math.min(WIDEST_WINDOW, Math.max(NARROWEST_WINDOW, 1 + WINDOW_GROWTH * moved))
+  }
+
+  /** Have the points at hand that can be best at the price, and few others. */
+  #prepare(cell: number, mu: number, nu: number): void {
+    if (nu === this.#nearNu[cell] && mu >= this.#muLow[cell]! && mu <= this.#muHigh[cell]!) return
+    const { cellStart } = this.#tables
+    const before = this.#cellMu[cell]!
+    if (this.#nearNu[cell]! >= 0) this.forget(cell)
+    if (mu === 0) return
+    const [span, window] = before > 0 ? [SPAN, WIDEST_WINDOW] : [FIRST_SPAN, FIRST_WINDOW]
+    this.#muLow[cell] = Math.min(before || mu, mu) / span
+    this.#muHigh[cell] = Math.max(before, mu) * span
+    this.#nearNu[cell] = nu
+    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) this.#close(s, cell, window)
+  }
+
+  #close(site: number, cell: number, window: number): void {
+    const lambda = this.lambda[site]!
+    if (this.#tables.isStuck[site] === 1 || !(lambda > 0)) return
+    const [muLow, muHigh] = [this.#muLow[cell]!, this.#muHigh[cell]!]
+    const [lambdaLow, lambdaHigh] = [lambda / window, lambda * window]
+    this.#near.close(site, { muLow, muHigh, lambdaLow, lambdaHigh }, this.#nearNu[cell]!, this.taken)
+    this.#lambdaLow[site] = lambdaLow
+    this.#lambdaHigh[site] = lambdaHigh
   }
 
   relaxCell(cell: number, mu: number, nu: number): void {
@@ -151,14 +210,25 @@ export class Relaxer {
       this.#relaxGateway(cell, mu, nu)
       return
     }
+    const [first, last] = [cellStart[cell]!, cellStart[cell + 1]!]
+    if (this.#cellMu[cell] === 0 && first > 0) this.lambda.fill(this.lambda[first - 1]!, first, last)
+    this.#prepare(cell, mu, nu)
     const window = this.#windowOf(cell, mu, nu)
     this.#cellMu[cell] = mu
     this.#cellNu[cell] = nu
-    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) {
+    for (let s = first; s < last; s++) {
       const lambda = this.lambda[s]!
-      if (isStuck[s] === 1) this.#takeLeast(s, mu, nu)
-      else if (!(lambda > 0 && this.#relaxSite(s, mu, nu, lambda / window, lambda * window)))
-        this.#relaxSite(s, mu, nu, 0, Number.POSITIVE_INFINITY)
+      if (isStuck[s] === 1) {
+        this.lambda[s] = 0
+        this.#takeLeast(s, mu, nu)
+        continue
+      }
+      const low = Math.max(this.#lambdaLow[s]!, lambda / window)
+      const high = Math.min(this.#lambdaHigh[s]!, lambda * window)
+      if (lambda > 0 && low < high && this.#relaxSite(s, mu, nu, low, high)) continue
+      if (this.#lambdaLow[s]! > 0) this.#open(s)
+      this.#relaxSite(s, mu, nu, 0, Number.POSITIVE_INFINITY)
+      if (this.#nearNu[cell] === nu) this.#close(s, cell, WIDEST_WINDOW)
     }
   }
 
@@ -269,45 +339,52 @@ export class Relaxer {
    * @returns The rate so far.
    */
   #collect(site: number, mu: number, nu: number, low: number, high: number): number {
-    const { siteStart, pointStart, pointCount, rate, power, utility, carbon } = this.#tables
+    const { siteStart, pointStart, rate, power, utility, carbon } = this.#tables
+    const near = this.#near
     const hullValue = this.#hullValue
     const hullPoint = this.#hullPoint
     const [places, points, rates] = [this.#place, this.#point, this.#rate]
     const [gains, powers, slopes] = [this.#gain, this.#stepPower, this.#slope]
     const isWhole = high === Number.POSITIVE_INFINITY
-    let [least, value, powerMw, carbonUgPerH] = [0, 0, 0, 0]
+    let [least, powerMw, carbonUgPerH] = [near.rate[site]!, near.power[site]!, near.carbon[site]!]
+    let value = near.utility[site]! - mu * powerMw - nu * carbonUgPerH
     let steps = this.#steps
-    for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) {
+    const first = siteStart[site]!
+    for (let i = first; i < first + near.placeCount[site]!; i++) {
+      const k = near.place[i]!
       const price = mu + nu * carbon[k]!
       const from = pointStart[k]!
-      const to = from + pointCount[k]!
-      const leastRate = rate[from]!
+      const to = from + near.pointCount[k]!
+      const leastRate = rate[near.point[from]!]!
       let [start, startWorth, end, endWorth] = [from, Number.NEGATIVE_INFINITY, from, Number.NEGATIVE_INFINITY]
-      for (let point = from; point < to; point++) {
+      for (let j = from; j < to; j++) {
+        const point = near.point[j]!
         const v = utility[point]! - price * power[point]!
         const r = rate[point]!
         const atHigh = isWhole ? (r === leastRate ? v : Number.NEGATIVE_INFINITY) : v - high * r
         const atLow = v - low * r
         if (atHigh > startWorth) {
           startWorth = atHigh
-          start = point
+          start = j
         }
         if (atLow > endWorth) {
           endWorth = atLow
-          end = point
+          end = j
         }
       }
-      const startValue = utility[start]! - price * power[start]!
-      this.taken[k] = start
-      least += rate[start]!
+      let last = near.point[start]!
+      const startValue = utility[last]! - price * power[last]!
+      this.taken[k] = last
+      least += rate[last]!
       value += startValue
-      powerMw += power[start]!
-      carbonUgPerH += power[start]! * carbon[k]!
+      powerMw += power[last]!
+      carbonUgPerH += power[last]! * carbon[k]!
       if (end <= start) continue
       let top = 0
       hullValue[0] = startValue
-      hullPoint[0] = start
-      for (let point = start + 1; point <= end; point++) {
+      hullPoint[0] = last
+      for (let j = start + 1; j <= end; j++) {
+        const point = near.point[j]!
         const v = utility[point]! - price * power[point]!
         if (v <= hullValue[top]!) continue
         const r = rate[point]!
@@ -321,7 +398,6 @@ export class Relaxer {
         hullValue[++top] = v
         hullPoint[top] = point
       }
-      let last = start
       for (let h = 1; h <= top; h++) {
         const point = hullPoint[h]!
         const more = rate[point]! - rate[last]!

@@ -14,7 +14,7 @@ const ROUNDS = 2
 /** In a fleet of few sites they are asked more often, so that more than a few prices are tried. */
 const LEAST_ASKED = 48
 /** Free room that is worth less than this share of the plan is let be. */
-const NEGLIGIBLE = 2e-6
+const NEGLIGIBLE = 5e-6
 
 export function roomOf(ledger: Ledger, row: Row): number {
   if (row === 'power') return ledger.powerRoom

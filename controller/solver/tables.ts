@@ -1,5 +1,5 @@
 import type { FleetColumns, FleetLimits } from './columns.ts'
-import { type OptionColumns, writeFrontier } from './frontier.ts'
+import { FrontierWriter, type OptionColumns } from './frontier.ts'
 
 /**
  * The fleet in the order in which it is swept: slots by site, sites by gateway. A cell is a gateway with its sites, or
@@ -60,8 +60,18 @@ function listCells({ gatewayOf, gatewayRateBps }: FleetLimits) {
   return { siteAt, cellStart, cellRate, gatewayAt, cellOfSite: Int32Array.from(siteAt, (s) => cellOf[s]!) }
 }
 
+export interface TableOptions {
+  /**
+   * Whether options that others beat are left out. It takes as long as all the rest, and pays where whole choices are
+   * searched; the relaxation alone drops them by price anyway.
+   */
+  readonly isPruned?: boolean
+  /** Tables that are not used any more: their room is, if it suffices, and its memory need not be faulted in again. */
+  readonly room?: Tables | undefined
+}
+
 /** Sort and prune a fleet once, for many prices. */
-export function makeTables(columns: FleetColumns): Tables {
+export function makeTables(columns: FleetColumns, { isPruned = true, room }: TableOptions = {}): Tables {
   const { limits, siteOf, start, carbonGPerKwh } = columns
   const { siteAt, ...cells } = listCells(limits)
   const sweepOf = new Int32Array(siteAt.length)
@@ -78,19 +88,25 @@ export function makeTables(columns: FleetColumns): Tables {
   const pointStart = new Int32Array(slots + 1)
   const pointCount = new Int32Array(slots)
   const options = start[slots] ?? 0
-  const points = {
-    rate: new Float64Array(options),
-    power: new Float64Array(options),
-    utility: new Float64Array(options),
-    option: new Int32Array(options),
-  }
+  const points =
+    room !== undefined && room.rate.length >= options
+      ? { rate: room.rate, power: room.power, utility: room.utility, option: room.option }
+      : {
+          rate: new Float64Array(options),
+          power: new Float64Array(options),
+          utility: new Float64Array(options),
+          option: new Int32Array(options),
+        }
+  const frontier = new FrontierWriter()
   for (let k = 0; k < slots; k++) {
     const slot = slotAt[k]!
     placeOf[slot] = k
     siteOfPlace[k] = siteKeys[slot]!
     carbon[k] = carbonGPerKwh?.[slot] ?? 0
     const [from, to] = [start[slot]!, start[slot + 1]!]
-    pointCount[k] = writeFrontier(columns, from, to, points, pointStart[k]!)
+    pointCount[k] = isPruned
+      ? frontier.write(columns, from, to, points, pointStart[k]!)
+      : frontier.writeAll(columns, from, to, points, pointStart[k]!)
     pointStart[k + 1] = pointStart[k]! + to - from
   }
   const tables: Tables = {
@@ -153,7 +169,7 @@ export function replaceOptions(tables: Tables, slot: number, options: OptionColu
   const at = tables.pointStart[place]!
   const count = options.rateBps.length
   if (count > tables.pointStart[place + 1]! - at) return false
-  tables.pointCount[place] = writeFrontier(options, 0, count, tables, at)
+  tables.pointCount[place] = new FrontierWriter().write(options, 0, count, tables, at)
   markStuck(tables, tables.cellOfSite[tables.siteOfPlace[place]!]!)
   return true
 }

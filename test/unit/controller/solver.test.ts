@@ -250,3 +250,21 @@ describe('solveAgain()', () => {
     }
   })
 })
+
+describe('makeTables()', () => {
+  test('in the room of other tables, or with all options kept, leads to the same bound and a plan as good', () => {
+    const [before, fleet] = [1, 2].map((seed) => makeSampleFleet({ slots: 300, perSite: 30, seed })) as [
+      FleetColumns,
+      FleetColumns,
+    ]
+    const anew = solveFleet(fleet)
+    const larger = makeTables(makeSampleFleet({ slots: 400, perSite: 30, seed: 3 }))
+    const inRoom = readSolution(solveTables(makeTables(fleet, { room: larger })))
+    expect(inRoom.choice).toEqual(anew.choice)
+    const inLittleRoom = readSolution(solveTables(makeTables(fleet, { room: makeTables(before, {}) })))
+    expect(inLittleRoom.choice).toEqual(anew.choice)
+    const unpruned = readSolution(solveTables(makeTables(fleet, { isPruned: false })))
+    expect(Math.abs(unpruned.bound - anew.bound)).toBeLessThan(2e-7 * anew.bound)
+    expect((anew.value - unpruned.value) / anew.value).toBeLessThan(5e-4)
+  })
+})
