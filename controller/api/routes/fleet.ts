@@ -15,6 +15,7 @@ import { viewFamily } from '../../overview/view-family.ts'
 import type { Planner } from '../../planner/planner.ts'
 import type { Store } from '../../store/open-store.ts'
 import { ApiError, notFound } from '../api-error.ts'
+import { findDevice } from '../find-device.ts'
 import { fleetStreams } from '../fleet-stream.ts'
 import { errorSchema } from '../schemas.ts'
 import {
@@ -71,16 +72,6 @@ export function addFleetRoutes(instance: FastifyInstance, options: FleetRouteOpt
     const made = summariseFleet(facts(), nowMs, overview.changes.since(nowMs - HOUR_MS).length)
     summarised = { atMs: elapsedMs, summary: made }
     return made
-  }
-  const find = (id: string) => {
-    const device = fleet.get(id)
-    if (device === undefined)
-      throw notFound(
-        'device',
-        id,
-        fleet.list().map((d) => d.id),
-      )
-    return device
   }
 
   api.get('/fleet/summary', { schema: { response: { 200: fleetSummarySchema } } }, summary)
@@ -149,7 +140,7 @@ export function addFleetRoutes(instance: FastifyInstance, options: FleetRouteOpt
     '/fleet/devices/:id/series',
     { schema: { params: deviceParams, querystring: spanSchema, response: { 200: deviceSeriesSchema, ...errors } } },
     (request) => {
-      const { id } = find(request.params.id)
+      const { id } = findDevice(fleet, request.params.id)
       const { seconds, points } = request.query
       const nowMs = clock.wallMs()
       return { device: id, points: seriesOf(store.samples.thinned(id, nowMs - seconds * 1000, nowMs, points)) }
@@ -160,8 +151,7 @@ export function addFleetRoutes(instance: FastifyInstance, options: FleetRouteOpt
     '/fleet/devices/:id/telemetry',
     { schema: { params: deviceParams, response: { 200: deviceTelemetrySchema, ...errors } } },
     (request) => {
-      const { id } = find(request.params.id)
-      const recent = fleet.get(id)?.recent
+      const { id, recent } = findDevice(fleet, request.params.id)
       if (recent === undefined) throw notFound('telemetry of', id, [])
       return viewTelemetry(id, recent)
     },
