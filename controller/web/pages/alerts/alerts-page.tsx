@@ -8,6 +8,7 @@ import type {
   Alerts,
 } from '../../contracts/alerts.ts'
 import { Ago } from '../../parts/ago.tsx'
+import { Heads } from '../../parts/heads.tsx'
 import { Missing } from '../../parts/missing.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { Status } from '../../parts/status.tsx'
@@ -30,11 +31,7 @@ function Firing({ alerts }: { alerts: readonly Alert[] }) {
     <table>
       <thead>
         <tr>
-          <th scope="col">State</th>
-          <th scope="col">Subject</th>
-          <th scope="col">Rule</th>
-          <th scope="col">Value</th>
-          <th scope="col">Since</th>
+          <Heads titles={['State', 'Subject', 'Rule', 'Value', 'Since']} />
         </tr>
       </thead>
       <tbody>

@@ -1,6 +1,7 @@
 import type { AuditEntry, AuditPageAnswer } from '../../contracts/audit.ts'
 import { Ago } from '../../parts/ago.tsx'
 import { Evidence } from '../../parts/evidence.tsx'
+import { Heads } from '../../parts/heads.tsx'
 import { Missing } from '../../parts/missing.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { withQuery } from '../../state/api.ts'
@@ -21,11 +22,7 @@ function Entries({ entries }: { entries: readonly AuditEntry[] }) {
       <table>
         <thead>
           <tr>
-            <th scope="col">When</th>
-            <th scope="col">Who</th>
-            <th scope="col">What</th>
-            <th scope="col">Subject</th>
-            <th scope="col">Before and after</th>
+            <Heads titles={['When', 'Who', 'What', 'Subject', 'Before and after']} />
           </tr>
         </thead>
         <tbody>

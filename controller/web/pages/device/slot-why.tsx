@@ -1,4 +1,5 @@
 import type { SlotDesired, SlotReported, Why } from '../../contracts/device.ts'
+import { Heads } from '../../parts/heads.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import * as format from '../../state/format.ts'
 
@@ -59,15 +60,7 @@ export function SlotWhy(props: {
               <thead>
                 <tr>
                   <th scope="col">Rung</th>
-                  <th scope="col" class="number">
-                    Rate
-                  </th>
-                  <th scope="col" class="number">
-                    Power
-                  </th>
-                  <th scope="col" class="number">
-                    Utility
-                  </th>
+                  <Heads titles={['Rate', 'Power', 'Utility']} isNumber />
                 </tr>
               </thead>
               <tbody>

@@ -1,4 +1,5 @@
 import type { WhatIf } from '../../../api/routes/what-if.ts'
+import { Heads } from '../../parts/heads.tsx'
 import { Note } from '../../parts/note.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { type Column, VirtualList } from '../../parts/virtual-list.tsx'
@@ -61,11 +62,7 @@ function Totals({ now, after: then }: Pick<WhatIf, 'now' | 'after'>) {
       <thead>
         <tr>
           <th scope="col">The fleet</th>
-          {['In force', 'Then', 'Difference'].map((title) => (
-            <th key={title} scope="col" class="number">
-              {title}
-            </th>
-          ))}
+          <Heads titles={['In force', 'Then', 'Difference']} isNumber />
         </tr>
       </thead>
       <tbody>

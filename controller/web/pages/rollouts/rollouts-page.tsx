@@ -1,6 +1,7 @@
 import { useState } from 'preact/hooks'
 import type { RolloutList, RolloutSummary } from '../../contracts/rollouts.ts'
 import { Ago } from '../../parts/ago.tsx'
+import { Heads } from '../../parts/heads.tsx'
 import { Missing } from '../../parts/missing.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { linkTo } from '../../state/router.ts'
@@ -21,11 +22,7 @@ function List({ rollouts }: { rollouts: readonly RolloutSummary[] }) {
     <table>
       <thead>
         <tr>
-          {['Rollout', 'Version', 'Devices', 'State', 'Wave', 'Members', 'Changed'].map((title) => (
-            <th key={title} scope="col">
-              {title}
-            </th>
-          ))}
+          <Heads titles={['Rollout', 'Version', 'Devices', 'State', 'Wave', 'Members', 'Changed']} />
         </tr>
       </thead>
       <tbody>

@@ -1,5 +1,6 @@
 import type { Comparison, WaveView } from '../../contracts/rollouts.ts'
 import { Ago } from '../../parts/ago.tsx'
+import { Heads } from '../../parts/heads.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { Status } from '../../parts/status.tsx'
 import { CountsBar } from './counts-bar.tsx'
@@ -21,11 +22,7 @@ export function WavesPanel({ waves }: { waves: readonly WaveView[] }) {
       <table>
         <thead>
           <tr>
-            {['Wave', 'State', 'Members', 'New version against old'].map((title) => (
-              <th key={title} scope="col">
-                {title}
-              </th>
-            ))}
+            <Heads titles={['Wave', 'State', 'Members', 'New version against old']} />
           </tr>
         </thead>
         <tbody>
