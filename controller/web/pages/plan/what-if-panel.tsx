@@ -11,12 +11,12 @@ import type { WhatIfState } from './use-what-if.ts'
 type Change = WhatIf['changes'][number]
 
 const COLUMNS = [
-  { key: 'slot', title: 'Slot', width: 'minmax(100px, 1fr)' },
-  { key: 'now', title: 'Runs', width: 'minmax(150px, 1.6fr)' },
-  { key: 'after', title: 'Would run', width: 'minmax(150px, 1.6fr)' },
-  { key: 'psnrDb', title: 'Quality', width: '80px', isNumber: true },
-  { key: 'rateBps', title: 'Rate', width: '100px', isNumber: true },
-  { key: 'powerW', title: 'Power', width: '84px', isNumber: true },
+  { key: 'slot', title: 'Slot', width: 'minmax(90px, 0.8fr)' },
+  { key: 'now', title: 'Runs', width: 'minmax(120px, 1.6fr)' },
+  { key: 'after', title: 'Would run', width: 'minmax(120px, 1.6fr)' },
+  { key: 'psnrDb', title: 'Quality', width: '64px', isNumber: true },
+  { key: 'rateBps', title: 'Rate', width: '94px', isNumber: true },
+  { key: 'powerW', title: 'Power', width: '72px', isNumber: true },
 ] as const satisfies readonly Column<string>[]
 
 function cell(change: Change, key: (typeof COLUMNS)[number]['key']) {
@@ -88,7 +88,7 @@ function Rows({ rows }: Pick<WhatIf, 'rows'>) {
     <ul class="small changes">
       {changed.slice(0, 12).map(({ key, now, after }) => (
         <li key={key}>
-          <strong>{key.includes(':') ? nameOfKey(key) : key}</strong>
+          <strong>{key.includes(':') ? nameOfKey(key) : `The fleet, ${key}`}</strong>
           <span>
             {after === undefined ? 'no budget any more' : `${after.isKept ? 'kept' : 'cannot be kept'}; ${after.worth}`}
             {now === undefined || after === undefined ? '' : ` (in force: ${now.worth})`}
@@ -147,8 +147,8 @@ export function WhatIfPanel({ whatIf, isEdited }: { whatIf: WhatIfState; isEdite
               total={data.changes.length}
               itemAt={(index) => data.changes[index]}
               cell={cell}
-              height={Math.min(360, 34 + 30 * Math.max(2, data.changes.length))}
-              minWidth={720}
+              height={Math.min(360, 34 + 30 * data.changes.length)}
+              minWidth={620}
             />
           )}
         </div>
