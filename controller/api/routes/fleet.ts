@@ -1,4 +1,5 @@
 import type { Clock } from '@espalier/shared/clock'
+import { digestSchema } from '@espalier/shared/ids'
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
@@ -159,14 +160,25 @@ export function addFleetRoutes(instance: FastifyInstance, options: FleetRouteOpt
 
   api.get(
     '/fleet/families/:family',
-    { schema: { params: z.object({ family: z.string() }), response: { 200: familyViewSchema, ...errors } } },
+    {
+      schema: {
+        params: z.object({ family: z.string() }),
+        // The newest where none is named.
+        querystring: z.object({ version: digestSchema.optional() }),
+        response: { 200: familyViewSchema, ...errors },
+      },
+    },
     (request) => {
-      const family = families.get(request.params.family)
-      if (family === undefined)
+      const { family: name } = request.params
+      const { version } = request.query
+      const family = version === undefined ? families.get(name) : families.version(version)
+      if (family?.manifest.family !== name)
         throw notFound(
           'family',
-          request.params.family,
-          families.list().map(({ manifest }) => manifest.family),
+          version === undefined ? name : `${name}, version ${version}`,
+          families
+            .list()
+            .map(({ manifest, manifestDigest }) => (version === undefined ? manifest.family : manifestDigest)),
         )
       return viewFamily(family, overview.rows())
     },
