@@ -8,7 +8,7 @@ export function flatten(value: unknown, path = ''): [path: string, text: string]
     typeof value === 'number'
       ? String(Number(value.toPrecision(6)))
       : typeof value === 'string'
-        ? value
+        ? value || 'none'
         : JSON.stringify(value)
   return [[path, text ?? 'none']]
 }

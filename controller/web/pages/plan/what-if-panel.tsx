@@ -11,7 +11,7 @@ import type { WhatIfState } from './use-what-if.ts'
 type Change = WhatIf['changes'][number]
 
 const COLUMNS = [
-  { key: 'slot', title: 'Slot', width: 'minmax(90px, 0.8fr)' },
+  { key: 'slot', title: 'Slot', width: 'minmax(90px, 0.4fr)' },
   { key: 'now', title: 'Runs', width: 'minmax(120px, 1.6fr)' },
   { key: 'after', title: 'Would run', width: 'minmax(120px, 1.6fr)' },
   { key: 'psnrDb', title: 'Quality', width: '64px', isNumber: true },
