@@ -11,7 +11,7 @@ import type { WhatIfState } from './use-what-if.ts'
 type Change = WhatIf['changes'][number]
 
 const COLUMNS = [
-  { key: 'slot', title: 'Slot', width: 'minmax(90px, 0.4fr)' },
+  { key: 'slot', title: 'Slot', width: 'minmax(100px, 0.6fr)' },
   { key: 'now', title: 'Runs', width: 'minmax(120px, 1.6fr)' },
   { key: 'after', title: 'Would run', width: 'minmax(120px, 1.6fr)' },
   { key: 'psnrDb', title: 'Quality', width: '64px', isNumber: true },
@@ -58,26 +58,28 @@ function Totals({ now, after: then }: Pick<WhatIf, 'now' | 'after'>) {
     ['Gap to the optimum', format.percent, now.gap, then.gap],
   ]
   return (
-    <table>
-      <thead>
-        <tr>
-          <th scope="col">The fleet</th>
-          <Heads titles={['In force', 'Then', 'Difference']} isNumber />
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map(([name, say, before, after]) => (
-          <tr key={name}>
-            <th scope="row">{name}</th>
-            <td class="number">{say(before)}</td>
-            <td class="number">{say(after)}</td>
-            <td class="number">
-              {before === undefined || after === undefined ? format.UNKNOWN : format.signed(say)(after - before)}
-            </td>
+    <section class="scroll-x" tabIndex={0} aria-label="The fleet, now and then">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">The fleet</th>
+            <Heads titles={['In force', 'Then', 'Difference']} isNumber />
           </tr>
-        ))}
-      </tbody>
-    </table>
+        </thead>
+        <tbody>
+          {rows.map(([name, say, before, after]) => (
+            <tr key={name}>
+              <th scope="row">{name}</th>
+              <td class="number">{say(before)}</td>
+              <td class="number">{say(after)}</td>
+              <td class="number">
+                {before === undefined || after === undefined ? format.UNKNOWN : format.signed(say)(after - before)}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
   )
 }
 
