@@ -27,7 +27,7 @@ import { isOperator, OPERATOR, type Passwords, parseBasic } from '../broker/pass
 import { isLoopback } from '../config.ts'
 import type { EventBus } from '../events.ts'
 import { type Families, familyOf, type KnownFamily } from '../families.ts'
-import type { DeviceRecord, Fleet } from '../ingest/fleet.ts'
+import type { Fleet } from '../ingest/fleet.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { Overview } from '../overview/overview.ts'
 import type { Planner } from '../planner/planner.ts'
@@ -37,6 +37,7 @@ import { actorOf } from './actor.ts'
 import { ApiError, notFound } from './api-error.ts'
 import { budgetBodySchema, budgetKeySchema, budgetSchema, findMisfit } from './budget-schemas.ts'
 import { streamEvents } from './event-stream.ts'
+import { findDevice } from './find-device.ts'
 import { formatMetrics } from './metrics.ts'
 import { findForeignOrigin } from './origin-check.ts'
 import { addPageSecurity } from './page-security.ts'
@@ -188,16 +189,6 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
 
   const errors = { 400: errorSchema, 404: errorSchema, 503: errorSchema }
   const deviceParams = z.object({ id: z.string() })
-  const find = (id: string): DeviceRecord => {
-    const device = fleet.get(id)
-    if (device === undefined)
-      throw notFound(
-        'device',
-        id,
-        fleet.list().map((d) => d.id),
-      )
-    return device
-  }
 
   /** The version that a stream was made by, whatever the device runs now. */
   const decoding = (stream: Uint8Array | undefined): KnownFamily | undefined => {
@@ -222,7 +213,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
     '/devices/:id',
     { schema: { params: deviceParams, response: { 200: deviceDetailSchema, ...errors } } },
     (request) => {
-      const device = find(request.params.id)
+      const device = findDevice(fleet, request.params.id)
       const { birth, reported, desired } = device
       return {
         ...viewDevice(device, options),
@@ -237,7 +228,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
     '/devices/:id/totals',
     { schema: { params: deviceParams, response: { 200: totalsSchema, ...errors } } },
     (request) => {
-      const device = find(request.params.id)
+      const device = findDevice(fleet, request.params.id)
       const totals = viewTotals(device, options)
       if (totals === undefined) throw notFound('telemetry of', device.id, [])
       return totals
@@ -247,14 +238,14 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
   api.get(
     '/devices/:id/events',
     { schema: { params: deviceParams, response: { 200: deviceEventsSchema, ...errors } } },
-    (request) => viewEvents(find(request.params.id), HISTORY, options),
+    (request) => viewEvents(findDevice(fleet, request.params.id), HISTORY, options),
   )
 
   api.get(
     '/devices/:id/why',
     { schema: { params: deviceParams, response: { 200: whySchema, ...errors } } },
     (request) => {
-      const device = find(request.params.id)
+      const device = findDevice(fleet, request.params.id)
       const planned = planner.latest()?.slots.filter(({ input }) => input.key.startsWith(`${device.id}/`)) ?? []
       return {
         device: device.id,
@@ -276,7 +267,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       },
     },
     async (request, reply) => {
-      const device = find(request.params.id)
+      const device = findDevice(fleet, request.params.id)
       if (!options.link().isConnected())
         throw new ApiError(503, 'TRANSPORT', `Cannot command "${device.id}": the broker does not answer, try again`)
       const { kind, ...rest } = request.body
@@ -303,7 +294,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
     '/devices/:id/slots/:slot/frame.png',
     { schema: { params: z.object({ id: z.string(), slot: z.string() }) } },
     async (request, reply) => {
-      const device = find(request.params.id)
+      const device = findDevice(fleet, request.params.id)
       const { slot } = request.params
       const key = `${device.id}/${slot}`
       const chain = streams.chain(key)

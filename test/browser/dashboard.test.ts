@@ -252,6 +252,47 @@ describe('the page of operators, on a controller and two agents', async () => {
     await close()
   })
 
+  test('each version of a family is shown by its own name, and a link goes to one of them', async ({ skip }) => {
+    if (browser === undefined) return skip()
+    const { page, close } = await open('family')
+    await page.waitForSelector(`.page-head >> text=version ${NEXT_VERSION}`)
+    await page.getByRole('navigation', { name: 'Families' }).getByText('kodo', { exact: false }).last().click()
+    const shown = page.locator('.page-head [aria-current=page]')
+    await expect.poll(() => shown.textContent()).not.toBe(`kodo ${NEXT_VERSION}`)
+    const text = await shown.textContent()
+    await page.reload()
+    await expect.poll(() => shown.textContent()).toBe(text)
+    await close()
+  })
+
+  test('pausing asks first, and tells what the device answered', async ({ skip }) => {
+    if (browser === undefined) return skip()
+    const { page, close } = await open('device')
+    const dialog = page.getByRole('dialog')
+    for (const [button, answer] of [
+      ['Pause…', /Pause: (accepted|done)/],
+      ['Resume', /Resume: (accepted|done)/],
+    ] as const) {
+      await page.getByRole('button', { name: button }).click({ timeout: 20_000 })
+      if (button === 'Pause…') await dialog.getByRole('button', { name: 'Pause' }).click()
+      await page.getByText(answer).waitFor()
+    }
+    await close()
+  })
+
+  test('no page is wider than a phone', async ({ skip }) => {
+    if (browser === undefined) return skip()
+    const wider: Record<string, number> = {}
+    for (const name of NAMES) {
+      const { page, close } = await open(name)
+      await page.setViewportSize({ width: 390, height: 844 })
+      const beyondPx = (await page.evaluate('document.documentElement.scrollWidth - innerWidth')) as number
+      if (beyondPx > 0) wider[name] = beyondPx
+      await close()
+    }
+    expect(wider).toEqual({})
+  })
+
   test('no page has a serious or critical violation that axe-core finds, in light and dark', async ({ skip }) => {
     if (browser === undefined) return skip()
     const found: Record<string, string[]> = {}

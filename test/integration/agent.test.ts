@@ -20,9 +20,9 @@ import {
   telemetrySchema,
 } from '@espalier/shared/messages/device'
 import { pino } from 'pino'
-import sharp from 'sharp'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { FleetEar } from './fleet-ear.ts'
+import { makePictures } from './make-pictures.ts'
 import { FAMILY, withWorker } from './with-worker.ts'
 
 const AGENT_PROCESS = join(import.meta.dirname, '../../agent/dist/process.js')
@@ -59,13 +59,7 @@ const running: Array<() => Promise<void>> = []
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'espalier-agent-'))
-  for (let i = 0; i < 3; i++) {
-    const rgb = Buffer.from({ length: WIDTH * HEIGHT * 3 }, (_: unknown, at: number) => (at * (i + 3) + i * 40) % 256)
-    await sharp(rgb, { raw: { width: WIDTH, height: HEIGHT, channels: 3 } })
-      .blur(3)
-      .png()
-      .toFile(join(home, `${i}.png`))
-  }
+  await makePictures(home, { width: WIDTH, height: HEIGHT })
 })
 
 afterAll(() => rm(home, { recursive: true, force: true }))

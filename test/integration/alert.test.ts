@@ -2,7 +2,6 @@ import { createHmac } from 'node:crypto'
 import { createServer, type IncomingHttpHeaders } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { createAlerts } from '@espalier/controller/alert/alerts'
 import { ruleBodySchema } from '@espalier/controller/alert/rule'
 import { createSend, findTargetRefusal } from '@espalier/controller/alert/send-alert'
@@ -16,7 +15,9 @@ import { systemClock } from '@espalier/shared/clock'
 import { pino } from 'pino'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { DEVICE, temporaryFolder } from '../unit/controller/controller-fixtures.ts'
+import { apiCaller } from './api-caller.ts'
 import { FakeDevice } from './fake-device.ts'
+import { until } from './until.ts'
 
 const SECRET = 'a secret of some length'
 const log = pino({ level: 'silent' })
@@ -84,16 +85,6 @@ async function openMailbox(refusals: string[] = []) {
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
   onTestFinished(() => new Promise((done) => server.close(() => done())))
   return { mails, port: (server.address() as AddressInfo).port }
-}
-
-async function until<T>(what: string, read: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  const deadline = performance.now() + 20_000
-  while (performance.now() < deadline) {
-    const found = await read()
-    if (found !== undefined) return found
-    await delay(20)
-  }
-  throw new Error(`Waited in vain for ${what}`)
 }
 
 /** The alerts of a fleet with one device, which a test takes away. */
@@ -261,14 +252,7 @@ test('a rule that is set through the API fires for a device that draws too much,
   const settings = { ...flags, dataDir: temporaryFolder(), webhookSecret: SECRET, webhookAllow: '127.0.0.1' }
   const controller = await startController(loadConfig({ flags: settings }), log)
   onTestFinished(() => controller.close())
-  const call = async (path: string, method = 'GET', body?: unknown) => {
-    const response = await fetch(`${controller.url}/api/v1/${path}`, {
-      method,
-      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
-    })
-    const text = await response.text()
-    return { status: response.status, json: text === '' ? undefined : JSON.parse(text) }
-  }
+  const call = apiCaller(controller.url)
   const rule = { condition: 'device.powerW > 12', severity: 'critical', notify: [hook] }
   expect((await call('alerts/rules/hot', 'PUT', { ...rule, condition: 'device.powerW > 12 dB' })).status).toBe(400)
   expect(

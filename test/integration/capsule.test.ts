@@ -1,7 +1,6 @@
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { loadConfig as loadAgentConfig } from '@espalier/agent/config'
 import { runAgent } from '@espalier/agent/main'
 import { loadConfig } from '@espalier/controller/config'
@@ -16,6 +15,7 @@ import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { envelope, makeBirth } from '../unit/controller/controller-fixtures.ts'
+import { until } from './until.ts'
 
 const MODELS = join(import.meta.dirname, '../../models')
 const log = pino({ level: 'silent' })
@@ -24,15 +24,6 @@ async function folder(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'espalier-capsule-'))
   onTestFinished(() => rm(path, { recursive: true, force: true }))
   return path
-}
-
-async function until<T>(what: string, read: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  for (let tries = 0; tries < 1200; tries++) {
-    const found = await read()
-    if (found !== undefined) return found
-    await delay(25)
-  }
-  throw new Error(`Waited in vain for ${what}`)
 }
 
 test('a device follows the capsule that its controller signed once that is gone, and the same key counts after a restart', async () => {

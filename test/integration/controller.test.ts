@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { startBroker } from '@espalier/controller/broker/embedded-broker'
 import { loadConfig, type RawSettings } from '@espalier/controller/config'
 import { startController } from '@espalier/controller/main'
@@ -20,6 +19,7 @@ import sharp from 'sharp'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { DEVICE, envelope, makeBirth, makeTelemetry, SLOT } from '../unit/controller/controller-fixtures.ts'
+import { until } from './until.ts'
 
 const FAMILIES = join(import.meta.dirname, '../../models')
 const log = pino({ level: 'silent' })
@@ -42,16 +42,6 @@ async function start(dataDir: string, flags: RawSettings = {}) {
   }
   onTestFinished(close)
   return { ...controller, close }
-}
-
-async function until<T>(what: string, read: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  const deadline = performance.now() + 30_000
-  while (performance.now() < deadline) {
-    const found = await read()
-    if (found !== undefined) return found
-    await delay(20)
-  }
-  throw new Error(`Waited in vain for ${what}`)
 }
 
 async function call(url: string, path: string, init?: RequestInit) {

@@ -8,7 +8,9 @@ import type { Digest } from '@espalier/shared/ids'
 import { openFamily } from '@espalier/shared/manifest/open-family'
 import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
+import { apiCaller } from './api-caller.ts'
 import { FakeDevice } from './fake-device.ts'
+import { until } from './until.ts'
 
 const KODO = join(import.meta.dirname, '../../models/kodo')
 
@@ -35,26 +37,9 @@ async function start(flags: RawSettings = {}) {
   const settings = { port: 0, mqttPort: 0, planIntervalMs: 200, dataDir, familiesDir, ...flags }
   const controller = await startController(loadConfig({ flags: settings }), pino({ level: 'silent' }))
   onTestFinished(() => controller.close())
-  const call = async (path: string, method = 'GET', body?: unknown) => {
-    const response = await fetch(`${controller.url}/api/v1/${path}`, {
-      method,
-      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
-    })
-    const text = await response.text()
-    return { status: response.status, json: text === '' ? undefined : JSON.parse(text) }
-  }
+  const call = apiCaller(controller.url)
   const { manifestDigest: old } = await openFamily(KODO)
   return { ...controller, familiesDir, call, old }
-}
-
-async function until<T>(what: string, read: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  const deadline = performance.now() + 30_000
-  while (performance.now() < deadline) {
-    const found = await read()
-    if (found !== undefined) return found
-    await delay(50)
-  }
-  throw new Error(`Waited in vain for ${what}`)
 }
 
 test('brings devices to a version that came without a restart, in waves, and plans each with the version that it has', async () => {

@@ -19,9 +19,9 @@ import {
 } from '@espalier/shared/messages/device'
 import { type Difference, makeSecondVersion } from 'espalier/bench/second-version'
 import { pino } from 'pino'
-import sharp from 'sharp'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { FleetEar } from './fleet-ear.ts'
+import { makePictures } from './make-pictures.ts'
 
 import { FAMILY } from './with-worker.ts'
 
@@ -69,13 +69,7 @@ const versions = {} as Record<Difference, Digest>
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'espalier-update-'))
-  for (let i = 0; i < 3; i++) {
-    const rgb = Buffer.from({ length: WIDTH * HEIGHT * 3 }, (_: unknown, at: number) => (at * (i + 3) + i * 40) % 256)
-    await sharp(rgb, { raw: { width: WIDTH, height: HEIGHT, channels: 3 } })
-      .blur(3)
-      .png()
-      .toFile(join(home, `${i}.png`))
-  }
+  await makePictures(home, { width: WIDTH, height: HEIGHT })
   shipped = (await openFamily(FAMILY)).manifestDigest
   for (const [i, difference] of (['as good', 'golden mismatch', 'slower'] as const).entries())
     versions[difference] = await makeSecondVersion(join(home, 'families', `v${i}`), difference, `9.${i}.0`)

@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { loadConfig } from '@espalier/controller/config'
 import { startController } from '@espalier/controller/main'
+import type { LiveStatus } from '@espalier/controller/web/live/status'
 import { TransportError } from '@espalier/shared/errors'
 import { openFamily } from '@espalier/shared/manifest/open-family'
 import { type Birth, birthSchema } from '@espalier/shared/messages/device'
@@ -29,21 +30,6 @@ export const LIVE_KEY = `${DEVICE}/${SLOT}`
 /** WebGPU in software takes seconds for its first frame. */
 const LONGEST_WAIT_MS = 60_000
 
-/** As `LiveStatus` of controller/web/live. */
-export interface ShownStatus {
-  readonly state: string
-  readonly reason?: string
-  readonly backend?: 'webgpu' | 'wasm'
-  readonly backendReason?: string
-  readonly width?: number
-  readonly height?: number
-  readonly sequence?: number
-  readonly shown: number
-  readonly arrivalToPictureMs?: number
-  readonly decodeMs?: number
-  readonly captureToPictureMs?: number
-}
-
 export interface ShownPixels {
   readonly width: number
   readonly height: number
@@ -54,11 +40,11 @@ export interface ShownPixels {
 export interface LivePage {
   readonly page: Page
   mount(slot: string, backend: BackendChoice): Promise<void>
-  status(slot?: string): Promise<ShownStatus | undefined>
+  status(slot?: string): Promise<LiveStatus | undefined>
   pixels(slot?: string): Promise<ShownPixels>
   setHidden(isHidden: boolean): Promise<void>
   /** Wait until a status is as wanted. @throws {TransportError} If it never is. */
-  until(isIt: (status: ShownStatus) => boolean, slot?: string): Promise<ShownStatus>
+  until(isIt: (status: LiveStatus) => boolean, slot?: string): Promise<LiveStatus>
   close(): Promise<void>
 }
 
@@ -108,7 +94,7 @@ async function openLivePage(page: Page, origin: string): Promise<LivePage> {
       [name, given] as [string, unknown[]],
     ) as Promise<Answer>
   const keyOf = (slot = SLOT): string => `${DEVICE}/${slot}`
-  const status = (slot?: string): Promise<ShownStatus | undefined> => call('status', keyOf(slot))
+  const status = (slot?: string): Promise<LiveStatus | undefined> => call('status', keyOf(slot))
   return {
     page,
     mount: (slot, backend) => call('mount', DEVICE, slot, backend),
@@ -117,7 +103,7 @@ async function openLivePage(page: Page, origin: string): Promise<LivePage> {
     setHidden: (isHidden) => call('setHidden', keyOf(), isHidden),
     async until(isIt, slot) {
       const deadline = performance.now() + LONGEST_WAIT_MS
-      let last: ShownStatus | undefined
+      let last: LiveStatus | undefined
       while (performance.now() < deadline && last?.state !== 'failed') {
         last = await status(slot)
         if (last !== undefined && isIt(last)) return last

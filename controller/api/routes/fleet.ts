@@ -1,4 +1,5 @@
 import type { Clock } from '@espalier/shared/clock'
+import { digestSchema } from '@espalier/shared/ids'
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
@@ -15,6 +16,7 @@ import { viewFamily } from '../../overview/view-family.ts'
 import type { Planner } from '../../planner/planner.ts'
 import type { Store } from '../../store/open-store.ts'
 import { ApiError, notFound } from '../api-error.ts'
+import { findDevice } from '../find-device.ts'
 import { fleetStreams } from '../fleet-stream.ts'
 import { errorSchema } from '../schemas.ts'
 import {
@@ -71,16 +73,6 @@ export function addFleetRoutes(instance: FastifyInstance, options: FleetRouteOpt
     const made = summariseFleet(facts(), nowMs, overview.changes.since(nowMs - HOUR_MS).length)
     summarised = { atMs: elapsedMs, summary: made }
     return made
-  }
-  const find = (id: string) => {
-    const device = fleet.get(id)
-    if (device === undefined)
-      throw notFound(
-        'device',
-        id,
-        fleet.list().map((d) => d.id),
-      )
-    return device
   }
 
   api.get('/fleet/summary', { schema: { response: { 200: fleetSummarySchema } } }, summary)
@@ -149,7 +141,7 @@ export function addFleetRoutes(instance: FastifyInstance, options: FleetRouteOpt
     '/fleet/devices/:id/series',
     { schema: { params: deviceParams, querystring: spanSchema, response: { 200: deviceSeriesSchema, ...errors } } },
     (request) => {
-      const { id } = find(request.params.id)
+      const { id } = findDevice(fleet, request.params.id)
       const { seconds, points } = request.query
       const nowMs = clock.wallMs()
       return { device: id, points: seriesOf(store.samples.thinned(id, nowMs - seconds * 1000, nowMs, points)) }
@@ -160,8 +152,7 @@ export function addFleetRoutes(instance: FastifyInstance, options: FleetRouteOpt
     '/fleet/devices/:id/telemetry',
     { schema: { params: deviceParams, response: { 200: deviceTelemetrySchema, ...errors } } },
     (request) => {
-      const { id } = find(request.params.id)
-      const recent = fleet.get(id)?.recent
+      const { id, recent } = findDevice(fleet, request.params.id)
       if (recent === undefined) throw notFound('telemetry of', id, [])
       return viewTelemetry(id, recent)
     },
@@ -169,14 +160,25 @@ export function addFleetRoutes(instance: FastifyInstance, options: FleetRouteOpt
 
   api.get(
     '/fleet/families/:family',
-    { schema: { params: z.object({ family: z.string() }), response: { 200: familyViewSchema, ...errors } } },
+    {
+      schema: {
+        params: z.object({ family: z.string() }),
+        // The newest where none is named.
+        querystring: z.object({ version: digestSchema.optional() }),
+        response: { 200: familyViewSchema, ...errors },
+      },
+    },
     (request) => {
-      const family = families.get(request.params.family)
-      if (family === undefined)
+      const { family: name } = request.params
+      const { version } = request.query
+      const family = version === undefined ? families.get(name) : families.version(version)
+      if (family?.manifest.family !== name)
         throw notFound(
           'family',
-          request.params.family,
-          families.list().map(({ manifest }) => manifest.family),
+          version === undefined ? name : `${name}, version ${version}`,
+          families
+            .list()
+            .map(({ manifest, manifestDigest }) => (version === undefined ? manifest.family : manifestDigest)),
         )
       return viewFamily(family, overview.rows())
     },

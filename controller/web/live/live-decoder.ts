@@ -1,6 +1,7 @@
 import { readHeader } from '@espalier/shared/codec/container'
 import { openCodec } from '@espalier/shared/codec/open-codec'
 import type { FrameReference, PictureCodec } from '@espalier/shared/codec/picture-codec'
+import { toRgba } from '@espalier/shared/codec/to-rgba'
 import { Weights } from '@espalier/shared/codec/weights'
 import { openCodecFamily } from '@espalier/shared/manifest/narrow-family'
 import type { CodecFamily, FamilySource } from '@espalier/shared/manifest/open-family'
@@ -52,14 +53,7 @@ function openOnWasm(codec: PictureCodec): LiveDecoder {
       const { width, height, rgb } = decoded
       if (canvas.width !== width) canvas.width = width
       if (canvas.height !== height) canvas.height = height
-      const image = new ImageData(width, height)
-      for (let from = 0, to = 0; from < rgb.length; from += 3, to += 4) {
-        image.data[to] = rgb[from]!
-        image.data[to + 1] = rgb[from + 1]!
-        image.data[to + 2] = rgb[from + 2]!
-        image.data[to + 3] = 255
-      }
-      canvas.getContext('2d')!.putImageData(image, 0, 0)
+      canvas.getContext('2d')!.putImageData(new ImageData(toRgba(rgb), width, height), 0, 0)
       return { reference: decoded.reference, frameKind: readHeader(newest).frameKind }
     },
     close: () => codec.close(),

@@ -70,7 +70,9 @@ function optionsOf(props: TimeChartProps, width: number, readout: (index: number
       {
         ...axis,
         space: 70,
-        size: 22,
+        // Clear of the lowest mark of the other axis.
+        gap: 9,
+        size: 26,
         // Less than a minute apart, two marks would say the same.
         values: (_u, ticks, _axis, _space, stepS) =>
           ticks.map((tick) => (stepS < 60 ? toSeconds : toMinutes).format(1000 * tick)),

@@ -23,6 +23,8 @@ export interface VirtualListProps<Item, Key extends string> {
   readonly sort?: { readonly key: string; readonly order: 'up' | 'down' }
   readonly onSort?: (key: Key) => void
   readonly height: number
+  /** Said where there is no row. */
+  readonly whenEmpty?: string | undefined
   readonly minWidth?: number
 }
 
@@ -178,6 +180,11 @@ export function VirtualList<Item, Key extends string>(props: VirtualListProps<It
         <div class="grid-space" role="rowgroup" style={{ height: `${props.total * ROW_PX}px` }}>
           {rows}
         </div>
+        {props.total === 0 && props.whenEmpty !== undefined ? (
+          <p class="grid-empty muted" role="status">
+            {props.whenEmpty}
+          </p>
+        ) : null}
       </div>
     </div>
   )

@@ -8,56 +8,63 @@ import type {
   Alerts,
 } from '../../contracts/alerts.ts'
 import { Ago } from '../../parts/ago.tsx'
+import { Heads } from '../../parts/heads.tsx'
 import { Missing } from '../../parts/missing.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { Status } from '../../parts/status.tsx'
+import * as format from '../../state/format.ts'
 import { useApi } from '../../state/use-api.ts'
 import { DeliveriesPanel } from './deliveries-panel.tsx'
 import { RulesPanel } from './rules-panel.tsx'
 
 export const KIND_OF_SEVERITY = { info: 'starting', warning: 'attention', critical: 'lost' } as const
 
-/** A number in the unit of its metric. */
-function describeValue({ value, threshold, unit }: Alert): string {
+const SAY: Readonly<Record<string, (value: number) => string>> = {
+  W: format.power,
+  'bit/s': format.rate,
+  J: format.energy,
+  '1': format.percent,
+}
+
+/** A number in the unit of its metric, of a size that people read. */
+function describeValue({ value, threshold, unit = '' }: Pick<Alert, 'value' | 'threshold' | 'unit'>): string {
   if (value === undefined) return ''
-  const say = (n: number) => `${Number(n.toPrecision(4))}${unit === undefined || unit === '1' ? '' : ` ${unit}`}`
+  const say = SAY[unit] ?? ((n: number) => `${Number(n.toPrecision(4))} ${unit}`.trimEnd())
   return threshold === undefined ? say(value) : `${say(value)} against ${say(threshold)}`
 }
 
 function Firing({ alerts }: { alerts: readonly Alert[] }) {
   if (alerts.length === 0) return <p class="muted">No rule is true of anything.</p>
   return (
-    <table>
-      <thead>
-        <tr>
-          <th scope="col">State</th>
-          <th scope="col">Subject</th>
-          <th scope="col">Rule</th>
-          <th scope="col">Value</th>
-          <th scope="col">Since</th>
-        </tr>
-      </thead>
-      <tbody>
-        {alerts.map((alert) => (
-          <tr key={`${alert.rule} ${alert.subject}`}>
-            <td>
-              <Status
-                kind={alert.state === 'pending' ? 'resting' : KIND_OF_SEVERITY[alert.severity]}
-                text={`${alert.severity}, ${alert.state}`}
-              />
-            </td>
-            <th scope="row">{alert.subject}</th>
-            <td>
-              {alert.rule} <span class="mono muted">{alert.condition}</span>
-            </td>
-            <td>{describeValue(alert)}</td>
-            <td>
-              <Ago atMs={Date.parse(alert.since)} />
-            </td>
+    <section class="scroll-x" tabIndex={0} aria-label="What rules are true of">
+      <table>
+        <thead>
+          <tr>
+            <Heads titles={['State', 'Subject', 'Rule', 'Value', 'Since']} />
           </tr>
-        ))}
-      </tbody>
-    </table>
+        </thead>
+        <tbody>
+          {alerts.map((alert) => (
+            <tr key={`${alert.rule} ${alert.subject}`}>
+              <td>
+                <Status
+                  kind={alert.state === 'pending' ? 'resting' : KIND_OF_SEVERITY[alert.severity]}
+                  text={`${alert.severity}, ${alert.state}`}
+                />
+              </td>
+              <th scope="row">{alert.subject}</th>
+              <td>
+                {alert.rule} <span class="mono muted">{alert.condition}</span>
+              </td>
+              <td>{describeValue(alert)}</td>
+              <td>
+                <Ago atMs={Date.parse(alert.since)} />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
   )
 }
 
@@ -69,10 +76,12 @@ function Past({ events }: { events: readonly AlertEvent[] }) {
         <li key={event.id}>
           <span class="row">
             <Status kind={event.event === 'resolved' ? 'ok' : KIND_OF_SEVERITY[event.severity]} text={event.event} />
-            {event.message}
+            {event.subject}: {event.event === 'resolved' ? 'no longer ' : ''}
+            {event.condition}
           </span>
           <span class="muted small">
-            {event.rule}, <Ago atMs={Date.parse(event.at)} />
+            {event.rule}, {event.value === undefined ? '' : `${describeValue(event)}, `}
+            <Ago atMs={Date.parse(event.at)} />
           </span>
         </li>
       ))}

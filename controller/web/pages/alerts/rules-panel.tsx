@@ -39,52 +39,54 @@ export function RulesPanel(props: {
       {props.rules.length === 0 ? (
         <p class="muted">None. A rule says e.g. "device.offline for 5m".</p>
       ) : (
-        <table>
-          <thead>
-            <tr>
-              {['Rule', 'Condition', 'Devices', 'Severity', 'Tells', ''].map((title) => (
-                <th key={title} scope="col">
-                  {title === '' ? <span class="hidden-visually">Actions</span> : title}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {props.rules.map((rule) => (
-              <tr key={rule.id}>
-                <th scope="row">
-                  {rule.id} {rule.isEnabled ? null : <Status kind="resting" text="off" />}
-                </th>
-                <td class="mono">{rule.condition}</td>
-                <td>{rule.selector === '' ? 'all' : <span class="mono">{rule.selector}</span>}</td>
-                <td>{rule.severity}</td>
-                <td class="mono small">{rule.notify.length === 0 ? 'nobody' : rule.notify.join(', ')}</td>
-                <td>
-                  <span class="row">
-                    <button
-                      type="button"
-                      onClick={() => void save({ ...rule, isEnabled: !rule.isEnabled }).then(setFailure)}
-                      aria-label={`Switch ${rule.isEnabled ? 'off' : 'on'} ${rule.id}`}
-                    >
-                      {rule.isEnabled ? 'Switch off' : 'Switch on'}
-                    </button>
-                    <button type="button" onClick={() => setEditing(rule)} aria-label={`Change ${rule.id}`}>
-                      Change…
-                    </button>
-                    <button
-                      type="button"
-                      class="danger"
-                      onClick={() => setRemoving(rule)}
-                      aria-label={`Remove ${rule.id}`}
-                    >
-                      Remove…
-                    </button>
-                  </span>
-                </td>
+        <section class="scroll-x wide" tabIndex={0} aria-label="Rules">
+          <table>
+            <thead>
+              <tr>
+                {['Rule', 'Condition', 'Devices', 'Severity', 'Tells', ''].map((title) => (
+                  <th key={title} scope="col">
+                    {title === '' ? <span class="hidden-visually">Actions</span> : title}
+                  </th>
+                ))}
               </tr>
-            ))}
-          </tbody>
-        </table>
+            </thead>
+            <tbody>
+              {props.rules.map((rule) => (
+                <tr key={rule.id}>
+                  <th scope="row">
+                    {rule.id} {rule.isEnabled ? null : <Status kind="resting" text="off" />}
+                  </th>
+                  <td class="mono">{rule.condition}</td>
+                  <td>{rule.selector === '' ? 'all' : <span class="mono">{rule.selector}</span>}</td>
+                  <td>{rule.severity}</td>
+                  <td class="mono small">{rule.notify.length === 0 ? 'nobody' : rule.notify.join(', ')}</td>
+                  <td>
+                    <span class="row">
+                      <button
+                        type="button"
+                        onClick={() => void save({ ...rule, isEnabled: !rule.isEnabled }).then(setFailure)}
+                        aria-label={`Switch ${rule.isEnabled ? 'off' : 'on'} ${rule.id}`}
+                      >
+                        {rule.isEnabled ? 'Switch off' : 'Switch on'}
+                      </button>
+                      <button type="button" onClick={() => setEditing(rule)} aria-label={`Change ${rule.id}`}>
+                        Change…
+                      </button>
+                      <button
+                        type="button"
+                        class="danger"
+                        onClick={() => setRemoving(rule)}
+                        aria-label={`Remove ${rule.id}`}
+                      >
+                        Remove…
+                      </button>
+                    </span>
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </section>
       )}
       {editing === undefined ? null : (
         <RuleDialog

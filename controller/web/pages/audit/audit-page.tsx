@@ -1,6 +1,7 @@
 import type { AuditEntry, AuditPageAnswer } from '../../contracts/audit.ts'
 import { Ago } from '../../parts/ago.tsx'
-import { Evidence } from '../../parts/evidence.tsx'
+import { Difference } from '../../parts/difference.tsx'
+import { Heads } from '../../parts/heads.tsx'
 import { Missing } from '../../parts/missing.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { withQuery } from '../../state/api.ts'
@@ -17,15 +18,11 @@ const KINDS = Object.keys({
 
 function Entries({ entries }: { entries: readonly AuditEntry[] }) {
   return (
-    <section class="scroll-x" tabIndex={0} aria-label="Entries, latest first">
+    <section class="scroll-x wide" tabIndex={0} aria-label="Entries, latest first">
       <table>
         <thead>
           <tr>
-            <th scope="col">When</th>
-            <th scope="col">Who</th>
-            <th scope="col">What</th>
-            <th scope="col">Subject</th>
-            <th scope="col">Before and after</th>
+            <Heads titles={['When', 'Who', 'What', 'Subject', 'What changed']} />
           </tr>
         </thead>
         <tbody>
@@ -43,8 +40,7 @@ function Entries({ entries }: { entries: readonly AuditEntry[] }) {
               </td>
               <td class="mono">{entry.subject}</td>
               <td>
-                {entry.before === undefined ? null : <Evidence title="Before" values={entry.before} />}
-                {entry.after === undefined ? null : <Evidence title="After" values={entry.after} />}
+                <Difference before={entry.before} after={entry.after} />
               </td>
             </tr>
           ))}

@@ -15,6 +15,23 @@ const NAMES: Readonly<Record<string, string>> = {
   'roll-back': 'Roll back',
 }
 
+/** What stops or changes pictures is asked for twice. */
+const CONFIRMED = {
+  pause: {
+    title: (device: string, slot: string) => `Pause ${device}/${slot}?`,
+    sentence: 'It encodes and sends no frame until it is resumed.',
+  },
+  'roll-back': {
+    title: (device: string, slot: string) => `Roll ${device}/${slot} back?`,
+    sentence:
+      'The slot goes back to the version of its family that it ran before the present one. Frames go on meanwhile.',
+  },
+  'restart-worker': {
+    title: (device: string) => `Restart the worker of ${device}?`,
+    sentence: 'Frames that are being encoded are lost; those that wait are not.',
+  },
+} as const
+
 /** A device that is not there will not answer; it may hear the command when it is back. */
 const ANSWER_MS = 10_000
 const WATCH_MS = 2000
@@ -31,7 +48,7 @@ const describe = (name: string, { result, reason }: Ack): string =>
 /** What an operator may ask a device for, and what it answered. */
 export function CommandBar({ device, slot, isPaused }: { device: string; slot: string; isPaused: boolean }) {
   const [answer, setAnswer] = useState('')
-  const [asking, setAsking] = useState<'roll-back' | 'restart-worker'>()
+  const [asking, setAsking] = useState<keyof typeof CONFIRMED>()
   const sent = useRef(new Map<string, string>())
   /** A device may answer before the controller has told what the command is called. */
   const early = useRef(new Map<string, Ack>())
@@ -73,11 +90,14 @@ export function CommandBar({ device, slot, isPaused }: { device: string; slot: s
 
   return (
     <>
-      {(['key-frame', isPaused ? 'resume' : 'pause', 'profile'] as const).map((kind) => (
+      {(['key-frame', 'profile'] as const).map((kind) => (
         <button key={kind} type="button" onClick={() => void send(kind)}>
           {NAMES[kind]}
         </button>
       ))}
+      <button type="button" onClick={() => (isPaused ? void send('resume') : setAsking('pause'))}>
+        {isPaused ? 'Resume' : 'Pause…'}
+      </button>
       <button type="button" onClick={() => setAsking('restart-worker')}>
         Restart worker…
       </button>
@@ -89,17 +109,13 @@ export function CommandBar({ device, slot, isPaused }: { device: string; slot: s
       </span>
       {asking === undefined ? null : (
         <ConfirmDialog
-          title={asking === 'roll-back' ? `Roll ${device}/${slot} back?` : `Restart the worker of ${device}?`}
+          title={CONFIRMED[asking].title(device, slot)}
           action={NAMES[asking]!}
-          isDanger
+          isDanger={asking !== 'pause'}
           onConfirm={() => void send(asking)}
           onClose={() => setAsking(undefined)}
         >
-          <p>
-            {asking === 'roll-back'
-              ? 'The slot goes back to the version of its family that it ran before the present one. Frames go on meanwhile.'
-              : 'Frames that are being encoded are lost; those that wait are not.'}
-          </p>
+          <p>{CONFIRMED[asking].sentence}</p>
         </ConfirmDialog>
       )}
     </>

@@ -1,5 +1,6 @@
 import type { Why } from '../../contracts/device.ts'
 import { Ago } from '../../parts/ago.tsx'
+import { Heads } from '../../parts/heads.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import * as format from '../../state/format.ts'
 
@@ -15,10 +16,7 @@ export function DecisionsPanel({ history, slot }: { history: Why['history']; slo
           <table>
             <thead>
               <tr>
-                <th scope="col">When</th>
-                <th scope="col">Told to run</th>
-                <th scope="col">Held by</th>
-                <th scope="col">What more would be worth</th>
+                <Heads titles={['When', 'Told to run', 'Held by', 'What more would be worth']} />
                 <th scope="col" class="number">
                   Predicted
                 </th>

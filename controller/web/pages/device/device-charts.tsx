@@ -61,7 +61,7 @@ export function DeviceCharts({
       ) : (
         <>
           <ConfigurationTimeline points={points} />
-          <div class="columns charts">
+          <div class="columns charts dense">
             {charts.map(({ title, unit, series: lines, ...more }) => (
               <TimeChart
                 key={title}

@@ -17,6 +17,7 @@ import { EnergyPanel } from './energy-panel.tsx'
 import { EventsPanel } from './events-panel.tsx'
 import { LatencyPanel } from './latency-panel.tsx'
 import { LedgersPanel } from './ledgers-panel.tsx'
+import { LinkPanel } from './link-panel.tsx'
 import { MachinePanel } from './machine-panel.tsx'
 import { PictureTiles } from './picture-tiles.tsx'
 import { SlotFigures } from './slot-figures.tsx'
@@ -162,7 +163,10 @@ export function DevicePage({ id }: { id: string }) {
       )}
       <EnergyPanel telemetry={telemetry.data} birth={data.birth} primary={energySource} />
       <div class="columns">
-        <MachinePanel telemetry={telemetry.data} />
+        <div class="stack">
+          <MachinePanel telemetry={telemetry.data} />
+          <LinkPanel detail={data} telemetry={telemetry.data} />
+        </div>
         <LedgersPanel telemetry={telemetry.data} />
       </div>
       <EventsPanel events={events.data} failure={events.failure} />

@@ -1,5 +1,6 @@
 import type { Birth, Telemetry } from '@espalier/shared/messages/device'
 import type { DeviceTelemetry } from '../../../api/routes/fleet-schemas.ts'
+import { Heads } from '../../parts/heads.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import * as format from '../../state/format.ts'
 
@@ -31,33 +32,20 @@ export function EnergyPanel(props: {
           <table>
             <thead>
               <tr>
-                <th scope="col">Source and rail</th>
-                <th scope="col">Scope</th>
-                <th scope="col">Method</th>
-                <th scope="col" class="number">
-                  Power now
-                </th>
-                <th scope="col" class="number">
-                  Since start
-                </th>
-                <th scope="col" class="number">
-                  Above idle
-                </th>
-                <th scope="col" class="number">
-                  95 % interval
-                </th>
-                <th scope="col" class="number">
-                  Covered
-                </th>
-                <th scope="col" class="number">
-                  Readings
-                </th>
-                <th scope="col" class="number">
-                  Failed
-                </th>
-                <th scope="col" class="number">
-                  Cost of looking
-                </th>
+                <Heads titles={['Source and rail', 'Scope', 'Method']} />
+                <Heads
+                  titles={[
+                    'Power now',
+                    'Since start',
+                    'Above idle',
+                    '95 % interval',
+                    'Covered',
+                    'Readings',
+                    'Failed',
+                    'Cost of looking',
+                  ]}
+                  isNumber
+                />
               </tr>
             </thead>
             <tbody>

@@ -16,7 +16,7 @@ export function EventsPanel({
   failure: ApiFailure | undefined
 }) {
   return (
-    <Panel title="Events">
+    <Panel title="Log of events">
       {failure === undefined ? null : <Note kind="lost">{failure.message}</Note>}
       {events === undefined ? null : events.length === 0 ? (
         <p class="muted">It has told of none.</p>

@@ -1,15 +1,9 @@
 import type { Telemetry } from '@espalier/shared/messages/device'
 import type { DeviceTelemetry } from '../../../api/routes/fleet-schemas.ts'
+import { Definition } from '../../parts/definition.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { Status } from '../../parts/status.tsx'
 import * as format from '../../state/format.ts'
-
-const Row = ({ name, text }: { name: string; text: string }) => (
-  <div class="definition">
-    <dt>{name}</dt>
-    <dd>{text}</dd>
-  </div>
-)
 
 /** What joules and latencies must be read with: temperature, clocks, throttling. */
 export function MachinePanel({ telemetry }: { telemetry: DeviceTelemetry | undefined }) {
@@ -37,17 +31,21 @@ export function MachinePanel({ telemetry }: { telemetry: DeviceTelemetry | undef
       )}
       <dl class="definitions">
         {Object.entries(machine.celsius).map(([zone, value]) => (
-          <Row key={zone} name={zone} text={format.celsius(value)} />
+          <Definition key={zone} name={zone}>
+            {format.celsius(value)}
+          </Definition>
         ))}
         {Object.entries(machine.clocksMhz).map(([group, mhz]) => (
-          <Row key={group} name={`clock of ${group}`} text={`${format.count(mhz)} MHz`} />
+          <Definition key={group} name={`clock of ${group}`}>{`${format.count(mhz)} MHz`}</Definition>
         ))}
-        {machine.powerMode === undefined ? null : <Row name="power mode" text={machine.powerMode} />}
+        {machine.powerMode === undefined ? null : <Definition name="power mode">{machine.powerMode}</Definition>}
         {machine.throttledPast.length === 0 ? null : (
-          <Row name="throttled since start" text={machine.throttledPast.join(', ')} />
+          <Definition name="throttled since start">{machine.throttledPast.join(', ')}</Definition>
         )}
         {events.map(([name, count]) => (
-          <Row key={name} name={`over-current events, ${name}`} text={format.count(count)} />
+          <Definition key={name} name={`over-current events, ${name}`}>
+            {format.count(count)}
+          </Definition>
         ))}
       </dl>
     </Panel>

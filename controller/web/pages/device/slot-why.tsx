@@ -1,13 +1,8 @@
 import type { SlotDesired, SlotReported, Why } from '../../contracts/device.ts'
+import { Definition } from '../../parts/definition.tsx'
+import { Heads } from '../../parts/heads.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import * as format from '../../state/format.ts'
-
-const Definition = ({ name, children }: { name: string; children: preact.ComponentChildren }) => (
-  <div class="definition">
-    <dt>{name}</dt>
-    <dd>{children}</dd>
-  </div>
-)
 
 /** Why the slot runs what it runs: what binds, what would be next, and what it may fall to by itself. */
 export function SlotWhy(props: {
@@ -59,15 +54,7 @@ export function SlotWhy(props: {
               <thead>
                 <tr>
                   <th scope="col">Rung</th>
-                  <th scope="col" class="number">
-                    Rate
-                  </th>
-                  <th scope="col" class="number">
-                    Power
-                  </th>
-                  <th scope="col" class="number">
-                    Utility
-                  </th>
+                  <Heads titles={['Rate', 'Power', 'Utility']} isNumber />
                 </tr>
               </thead>
               <tbody>

@@ -1,5 +1,6 @@
 import type { Measured } from '@espalier/shared/manifest/measured'
 import type { FamilyView } from '../../../api/routes/fleet-schemas.ts'
+import { Heads } from '../../parts/heads.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import * as format from '../../state/format.ts'
 
@@ -20,14 +21,8 @@ export function CardsPanel({ family }: { family: FamilyView }) {
           <table>
             <thead>
               <tr>
-                <th scope="col">Device class</th>
-                <th scope="col">Variant</th>
-                <th scope="col">Backend</th>
-                {['Size', 'Alpha', 'p50', 'p95', 'J/frame above idle', 'Memory', 'Runs'].map((title) => (
-                  <th key={title} scope="col" class="number">
-                    {title}
-                  </th>
-                ))}
+                <Heads titles={['Device class', 'Variant', 'Backend']} />
+                <Heads titles={['Size', 'Alpha', 'p50', 'p95', 'J/frame above idle', 'Memory', 'Runs']} isNumber />
               </tr>
             </thead>
             <tbody>

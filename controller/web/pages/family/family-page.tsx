@@ -3,8 +3,9 @@ import type { FamilyView } from '../../../api/routes/fleet-schemas.ts'
 import type { familySchema } from '../../../api/schemas.ts'
 import { Note } from '../../parts/note.tsx'
 import { Panel } from '../../parts/panel.tsx'
+import { withQuery } from '../../state/api.ts'
 import * as format from '../../state/format.ts'
-import { linkTo } from '../../state/router.ts'
+import { linkTo, route } from '../../state/router.ts'
 import { useApi } from '../../state/use-api.ts'
 import { CardsPanel } from './cards-panel.tsx'
 import { PlanePanel } from './plane-panel.tsx'
@@ -13,18 +14,19 @@ import { VariantsPanel } from './variants-panel.tsx'
 
 type FamilyHead = z.infer<typeof familySchema>
 
-function Choice({ families, chosen }: { families: readonly FamilyHead[]; chosen: string }) {
+/** Every version that this controller has. */
+function Choice({ families, chosen }: { families: readonly FamilyHead[]; chosen: string | undefined }) {
   if (families.length < 2) return null
   return (
-    <nav class="row" aria-label="Families">
-      {families.map(({ family }) => (
+    <nav class="row" aria-label="Families and their versions">
+      {families.map(({ family, version, manifestDigest }) => (
         <a
-          key={family}
+          key={manifestDigest}
           class="button"
-          href={linkTo(['families', family])}
-          {...(family === chosen ? { 'aria-current': 'page' } : {})}
+          href={linkTo(['families', family], { version: manifestDigest })}
+          {...(manifestDigest === chosen ? { 'aria-current': 'page' } : {})}
         >
-          {family}
+          {family} {version}
         </a>
       ))}
     </nav>
@@ -35,8 +37,9 @@ function Choice({ families, chosen }: { families: readonly FamilyHead[]; chosen:
 export function FamilyPage({ family }: { family: string | undefined }) {
   const list = useApi<FamilyHead[]>('families')
   const name = family ?? list.data?.[0]?.family
+  const { version } = route.value.query
   const { data, failure } = useApi<FamilyView>(
-    name === undefined ? undefined : `fleet/families/${encodeURIComponent(name)}`,
+    name === undefined ? undefined : withQuery(`fleet/families/${encodeURIComponent(name)}`, { version }),
     { everyMs: 5000 },
   )
   const problem = failure ?? list.failure
@@ -51,12 +54,15 @@ export function FamilyPage({ family }: { family: string | undefined }) {
           </span>
         )}
         <div class="aside">
-          <Choice families={list.data ?? []} chosen={name ?? ''} />
+          <Choice families={list.data ?? []} chosen={data?.manifestDigest} />
         </div>
       </div>
       {problem === undefined ? null : <Note kind="lost">{problem.message}</Note>}
       {list.data?.length === 0 ? (
         <Note>This controller has no family: put one into the folder that "familiesDir" names.</Note>
+      ) : null}
+      {data === undefined && problem === undefined && list.data?.length !== 0 ? (
+        <p class="muted">Loading the family</p>
       ) : null}
       {data === undefined ? null : (
         <>

@@ -1,4 +1,5 @@
 import type { FamilyView } from '../../../api/routes/fleet-schemas.ts'
+import { Heads } from '../../parts/heads.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import * as format from '../../state/format.ts'
 import { linkTo } from '../../state/router.ts'
@@ -14,13 +15,8 @@ export function RunsPanel({ family }: { family: FamilyView }) {
           <table>
             <thead>
               <tr>
-                <th scope="col">Variant</th>
-                <th scope="col">Device class</th>
-                {['Devices', 'Rate', 'Power', 'J/frame', 'p95, median', 'PSNR'].map((title) => (
-                  <th key={title} scope="col" class="number">
-                    {title}
-                  </th>
-                ))}
+                <Heads titles={['Variant', 'Device class']} />
+                <Heads titles={['Devices', 'Rate', 'Power', 'J/frame', 'p95, median', 'PSNR']} isNumber />
               </tr>
             </thead>
             <tbody>

@@ -113,7 +113,14 @@ export function DeviceListPanel() {
         onRange={onRange}
         sort={{ key: sort, order: order === 'down' ? 'down' : 'up' }}
         onSort={onSort}
-        height={Math.min(560, 34 + 30 * Math.max(3, total ?? 3))}
+        height={Math.min(560, 34 + 30 * Math.max(1, total ?? 3))}
+        whenEmpty={
+          total === undefined
+            ? undefined
+            : search || health || key
+              ? 'No device is like that: search for less, or show all.'
+              : 'No device yet.'
+        }
         minWidth={1080}
       />
     </Panel>

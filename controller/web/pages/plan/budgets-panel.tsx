@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks'
 import type { FleetMap, FleetSummary } from '../../../api/routes/fleet-schemas.ts'
+import { Heads } from '../../parts/heads.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import * as format from '../../state/format.ts'
 import { type BudgetBody, type BudgetField, fieldsOf, nameOfKey, withField } from './budget-fields.ts'
@@ -118,8 +119,7 @@ export function BudgetsPanel(props: {
               <th scope="col" class="number">
                 Used now
               </th>
-              <th scope="col">Limit</th>
-              <th scope="col">Worth in utility</th>
+              <Heads titles={['Limit', 'Worth in utility']} />
             </tr>
           </thead>
           <tbody>

@@ -81,7 +81,7 @@ export function PlanPage() {
       {outcome === undefined ? null : <Note kind={outcome.kind}>{outcome.text}</Note>}
       {budgets.failure === undefined ? null : <Note kind="lost">{budgets.failure.message}</Note>}
       {shown === undefined ? null : <PlanFigures summary={shown} />}
-      <div class="columns">
+      <div class="columns wide-second">
         <BudgetsPanel present={present} edits={edits} sites={map.data?.groups ?? []} summary={shown} onEdit={edit} />
         <WhatIfPanel whatIf={whatIf} isEdited={changed.size > 0} />
       </div>

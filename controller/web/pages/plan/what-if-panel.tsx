@@ -1,4 +1,5 @@
 import type { WhatIf } from '../../../api/routes/what-if.ts'
+import { Heads } from '../../parts/heads.tsx'
 import { Note } from '../../parts/note.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { type Column, VirtualList } from '../../parts/virtual-list.tsx'
@@ -10,12 +11,12 @@ import type { WhatIfState } from './use-what-if.ts'
 type Change = WhatIf['changes'][number]
 
 const COLUMNS = [
-  { key: 'slot', title: 'Slot', width: 'minmax(100px, 1fr)' },
-  { key: 'now', title: 'Runs', width: 'minmax(150px, 1.6fr)' },
-  { key: 'after', title: 'Would run', width: 'minmax(150px, 1.6fr)' },
-  { key: 'psnrDb', title: 'Quality', width: '80px', isNumber: true },
-  { key: 'rateBps', title: 'Rate', width: '100px', isNumber: true },
-  { key: 'powerW', title: 'Power', width: '84px', isNumber: true },
+  { key: 'slot', title: 'Slot', width: 'minmax(100px, 0.6fr)' },
+  { key: 'now', title: 'Runs', width: 'minmax(120px, 1.6fr)' },
+  { key: 'after', title: 'Would run', width: 'minmax(120px, 1.6fr)' },
+  { key: 'psnrDb', title: 'Quality', width: '64px', isNumber: true },
+  { key: 'rateBps', title: 'Rate', width: '94px', isNumber: true },
+  { key: 'powerW', title: 'Power', width: '72px', isNumber: true },
 ] as const satisfies readonly Column<string>[]
 
 function cell(change: Change, key: (typeof COLUMNS)[number]['key']) {
@@ -64,30 +65,28 @@ function Totals({ now, after: then }: Pick<WhatIf, 'now' | 'after'>) {
     ['Gap to the optimum', format.percent, now.gap, then.gap],
   ]
   return (
-    <table>
-      <thead>
-        <tr>
-          <th scope="col">The fleet</th>
-          {['In force', 'Then', 'Difference'].map((title) => (
-            <th key={title} scope="col" class="number">
-              {title}
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map(([name, say, before, after]) => (
-          <tr key={name}>
-            <th scope="row">{name}</th>
-            <td class="number">{say(before)}</td>
-            <td class="number">{say(after)}</td>
-            <td class="number">
-              {before === undefined || after === undefined ? format.UNKNOWN : format.signed(say)(after - before)}
-            </td>
+    <section class="scroll-x" tabIndex={0} aria-label="The fleet, now and then">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">The fleet</th>
+            <Heads titles={['In force', 'Then', 'Difference']} isNumber />
           </tr>
-        ))}
-      </tbody>
-    </table>
+        </thead>
+        <tbody>
+          {rows.map(([name, say, before, after]) => (
+            <tr key={name}>
+              <th scope="row">{name}</th>
+              <td class="number">{say(before)}</td>
+              <td class="number">{say(after)}</td>
+              <td class="number">
+                {before === undefined || after === undefined ? format.UNKNOWN : format.signed(say)(after - before)}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
   )
 }
 
@@ -98,7 +97,7 @@ function Rows({ rows }: Pick<WhatIf, 'rows'>) {
     <ul class="small changes">
       {changed.slice(0, 12).map(({ key, now, after }) => (
         <li key={key}>
-          <strong>{key.includes(':') ? nameOfKey(key) : key}</strong>
+          <strong>{key.includes(':') ? nameOfKey(key) : `The fleet, ${key}`}</strong>
           <span>
             {after === undefined ? 'no budget any more' : `${after.isKept ? 'kept' : 'cannot be kept'}; ${after.worth}`}
             {now === undefined || after === undefined ? '' : ` (in force: ${now.worth})`}
@@ -157,8 +156,8 @@ export function WhatIfPanel({ whatIf, isEdited }: { whatIf: WhatIfState; isEdite
               total={data.changes.length}
               itemAt={(index) => data.changes[index]}
               cell={cell}
-              height={Math.min(360, 34 + 30 * Math.max(2, data.changes.length))}
-              minWidth={720}
+              height={Math.min(360, 34 + 30 * data.changes.length)}
+              minWidth={620}
             />
           )}
         </div>

@@ -1,6 +1,7 @@
 import { useState } from 'preact/hooks'
 import type { RolloutList, RolloutSummary } from '../../contracts/rollouts.ts'
 import { Ago } from '../../parts/ago.tsx'
+import { Heads } from '../../parts/heads.tsx'
 import { Missing } from '../../parts/missing.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { linkTo } from '../../state/router.ts'
@@ -18,42 +19,40 @@ function List({ rollouts }: { rollouts: readonly RolloutSummary[] }) {
       </p>
     )
   return (
-    <table>
-      <thead>
-        <tr>
-          {['Rollout', 'Version', 'Devices', 'State', 'Wave', 'Members', 'Changed'].map((title) => (
-            <th key={title} scope="col">
-              {title}
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody>
-        {rollouts.map((rollout) => (
-          <tr key={rollout.id}>
-            <th scope="row">
-              <a href={linkTo(['rollouts', rollout.id])}>{rollout.id}</a>
-            </th>
-            <td>
-              {rollout.family} {rollout.version} <span class="mono muted">{rollout.manifestDigest.slice(0, 12)}</span>
-            </td>
-            <td>{rollout.selector === '' ? 'all' : <span class="mono">{rollout.selector}</span>}</td>
-            <td>
-              <RolloutStatus state={rollout.state} /> <span class="small">{rollout.reason}</span>
-            </td>
-            <td>
-              {rollout.wave} of {rollout.waves}
-            </td>
-            <td>
-              <CountsBar counts={rollout.counts} />
-            </td>
-            <td>
-              <Ago atMs={Date.parse(rollout.changedAt)} />
-            </td>
+    <section class="scroll-x wide" tabIndex={0} aria-label="All rollouts">
+      <table>
+        <thead>
+          <tr>
+            <Heads titles={['Rollout', 'Version', 'Devices', 'State', 'Wave', 'Members', 'Changed']} />
           </tr>
-        ))}
-      </tbody>
-    </table>
+        </thead>
+        <tbody>
+          {rollouts.map((rollout) => (
+            <tr key={rollout.id}>
+              <th scope="row">
+                <a href={linkTo(['rollouts', rollout.id])}>{rollout.id}</a>
+              </th>
+              <td>
+                {rollout.family} {rollout.version} <span class="mono muted">{rollout.manifestDigest.slice(0, 12)}</span>
+              </td>
+              <td>{rollout.selector === '' ? 'all' : <span class="mono">{rollout.selector}</span>}</td>
+              <td>
+                <RolloutStatus state={rollout.state} /> <span class="small">{rollout.reason}</span>
+              </td>
+              <td>
+                {rollout.wave} of {rollout.waves}
+              </td>
+              <td>
+                <CountsBar counts={rollout.counts} />
+              </td>
+              <td>
+                <Ago atMs={Date.parse(rollout.changedAt)} />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
   )
 }
 

@@ -1,5 +1,6 @@
 import type { Comparison, WaveView } from '../../contracts/rollouts.ts'
 import { Ago } from '../../parts/ago.tsx'
+import { Heads } from '../../parts/heads.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { Status } from '../../parts/status.tsx'
 import { CountsBar } from './counts-bar.tsx'
@@ -18,52 +19,51 @@ function describe({ changePct, tolerancePct, pValue, method, newDevices, oldDevi
 export function WavesPanel({ waves }: { waves: readonly WaveView[] }) {
   return (
     <Panel title="Waves">
-      <table>
-        <thead>
-          <tr>
-            {['Wave', 'State', 'Members', 'New version against old'].map((title) => (
-              <th key={title} scope="col">
-                {title}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {waves.map((wave) => (
-            <tr key={wave.wave}>
-              <th scope="row" class="nowrap">
-                {wave.wave}, to {wave.endPct} %
-              </th>
-              <td>
-                <WaveStatus state={wave.state} />
-                <div class="muted small">
-                  {wave.startedAt === undefined ? null : (
-                    <>
-                      begun <Ago atMs={Date.parse(wave.startedAt)} />
-                    </>
-                  )}
-                  {wave.soakEndsAt === undefined
-                    ? ''
-                    : `, soaks until ${new Date(wave.soakEndsAt).toLocaleTimeString('en-GB')}`}
-                </div>
-              </td>
-              <td>
-                <CountsBar counts={wave.counts} />
-              </td>
-              <td>
-                <ul class="small">
-                  {wave.comparisons.map((comparison) => (
-                    <li key={comparison.metric}>
-                      {comparison.isRegression ? <Status kind="lost" text="worse" /> : null}{' '}
-                      {METRICS[comparison.metric]}: {describe(comparison)}
-                    </li>
-                  ))}
-                </ul>
-              </td>
+      <section class="scroll-x wide" tabIndex={0} aria-label="Waves, in order">
+        <table>
+          <thead>
+            <tr>
+              <Heads titles={['Wave', 'State', 'Members', 'New version against old']} />
             </tr>
-          ))}
-        </tbody>
-      </table>
+          </thead>
+          <tbody>
+            {waves.map((wave) => (
+              <tr key={wave.wave}>
+                <th scope="row" class="nowrap">
+                  {wave.wave}, to {wave.endPct} %
+                </th>
+                <td>
+                  <WaveStatus state={wave.state} />
+                  <div class="muted small">
+                    {wave.startedAt === undefined ? null : (
+                      <>
+                        begun <Ago atMs={Date.parse(wave.startedAt)} />
+                      </>
+                    )}
+                    {wave.soakEndsAt === undefined
+                      ? ''
+                      : `, soaks until ${new Date(wave.soakEndsAt).toLocaleTimeString('en-GB')}`}
+                  </div>
+                </td>
+                <td>
+                  <CountsBar counts={wave.counts} />
+                </td>
+                <td>
+                  {wave.comparisons.length === 0 ? <span class="muted small">nothing to compare yet</span> : null}
+                  <ul class="small">
+                    {wave.comparisons.map((comparison) => (
+                      <li key={comparison.metric}>
+                        {comparison.isRegression ? <Status kind="lost" text="worse" /> : null}{' '}
+                        {METRICS[comparison.metric]}: {describe(comparison)}
+                      </li>
+                    ))}
+                  </ul>
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </section>
     </Panel>
   )
 }
