@@ -11,8 +11,8 @@ export interface PriceBox {
 /**
  * The points that can be the best of their slot at some prices within a box, and the sum of those slots that have only
  * one. What a point is worth is linear in the prices: what loses more to the best at the middle of the box than it can
- * gain on the way to any of its corners, is best nowhere in it. With prices known to a tenth, a twentieth of all
- * points is left, and a search asks those again and again.
+ * gain on the way to any of its corners, is best nowhere in it. With prices known to a tenth, few points are
+ * left (45 of 809 at a site of the bench), and a search asks those again and again.
  */
 export class NearPoints {
   /** Slots of site s with several points: places `place[siteStart[s]]` and on, `placeCount[s]` of them. */
