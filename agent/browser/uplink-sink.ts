@@ -1,13 +1,5 @@
-import { encodeUplinkFrame } from '@espalier/shared/messages/uplink'
-import { BackOff } from '../back-off.ts'
+import { keepUplink, type UplinkOptions } from '../sink/keep-uplink.ts'
 import type { Sink } from '../sink/sink.ts'
-
-/** As in agent/sink/uplink-sink.ts. */
-const MAX_BUFFERED_BYTES = 1024 * 1024
-const FIRST_RECONNECT_MS = 250
-const MAX_RECONNECT_MS = 5000
-/** Of a client's message of more than 64 KiB; shorter ones have less. */
-const WEBSOCKET_HEADER_BYTES = 14
 
 /** A page cannot set headers of a WebSocket: the password goes where it can put words. The first is what both speak. */
 export function uplinkProtocols(device: string, password: string | undefined): string[] {
@@ -18,7 +10,7 @@ export function uplinkProtocols(device: string, password: string | undefined): s
 }
 
 /**
- * Sends streams to the controller over a browser's WebSocket, opened again whenever it closes.
+ * The uplink of a page.
  *
  * @param random In [0, 1): spreads the devices of a site that lost the same controller.
  * @param onSent Told the bytes of each frame on the wire.
@@ -27,36 +19,23 @@ export function openPageUplink(
   url: string,
   protocols: readonly string[],
   random: () => number,
-  onSent: (bytes: number) => void = () => undefined,
+  onSent?: UplinkOptions['onSent'],
 ): Sink {
-  const backOff = new BackOff(FIRST_RECONNECT_MS, MAX_RECONNECT_MS)
-  let isClosed = false
-  let socket: WebSocket
-  let reconnect: ReturnType<typeof setTimeout> | undefined
-
-  const connect = (): void => {
-    socket = new WebSocket(url, [...protocols])
-    socket.addEventListener('open', () => backOff.reset())
+  const connect: UplinkOptions['connect'] = ({ onOpen, onClose }) => {
+    const socket = new WebSocket(url, [...protocols])
+    socket.addEventListener('open', onOpen)
     // `close` follows every error.
-    socket.addEventListener('close', () => {
-      if (!isClosed) reconnect = setTimeout(connect, backOff.next() * (0.5 + random() / 2))
-    })
+    socket.addEventListener('close', onClose)
+    return {
+      get isOpen() {
+        return socket.readyState === WebSocket.OPEN
+      },
+      get bufferedBytes() {
+        return socket.bufferedAmount
+      },
+      send: (frame) => socket.send(frame as Uint8Array<ArrayBuffer>),
+      close: () => socket.close(),
+    }
   }
-  connect()
-
-  return {
-    async send({ sequence, capturedWallMs, result }) {
-      if (result.kind !== 'stream') return false
-      if (socket.readyState !== WebSocket.OPEN || socket.bufferedAmount > MAX_BUFFERED_BYTES) return false
-      const frame = encodeUplinkFrame({ sequence, capturedWallMs, stream: result.stream })
-      socket.send(frame as Uint8Array<ArrayBuffer>)
-      onSent(frame.byteLength + WEBSOCKET_HEADER_BYTES)
-      return true
-    },
-    async close() {
-      isClosed = true
-      clearTimeout(reconnect)
-      socket.close()
-    },
-  }
+  return keepUplink({ connect, random, onSent })
 }
