@@ -3,8 +3,8 @@ import { compareIds } from '@espalier/shared/ladder/compare-ids'
 import { changeSlot } from '../solver/change-slot.ts'
 import type { FleetColumns, FleetLimits, FleetWidePrices } from '../solver/columns.ts'
 import type { OptionColumns } from '../solver/frontier.ts'
-import { readSolution, type Solved, solveAgain, solveTables } from '../solver/solve-fleet.ts'
-import { makeTables, replaceOptions } from '../solver/tables.ts'
+import { readSolution, replaceSlot, type Solved, solveAgain, solveTables } from '../solver/solve-fleet.ts'
+import { makeTables } from '../solver/tables.ts'
 import { columnsOf } from './choice-columns.ts'
 import type { Gateway, Problem, SlotProblem, Solution } from './problem.ts'
 
@@ -133,7 +133,7 @@ export class FleetSolver {
     if (before !== undefined && solved !== undefined && this.#isSameFleet(before, slots, limits)) {
       const shape = { ...before, slots }
       const isReplaced = this.#changedFrom(before, slots).every((i) =>
-        replaceOptions(solved.tables, before.placeOf[i]!, slots[i]!.choices),
+        replaceSlot(solved, before.placeOf[i]!, slots[i]!.choices),
       )
       if (isReplaced) {
         this.#solved = solveAgain({ ...solved, prices: { ...solved.prices, ...warm } }, toLimits(limits, shape))

@@ -1,7 +1,6 @@
 import type { OptionColumns } from './frontier.ts'
 import { costOf } from './ledger.ts'
-import type { Solved } from './solve-fleet.ts'
-import { replaceOptions } from './tables.ts'
+import { replaceSlot, type Solved } from './solve-fleet.ts'
 
 /** A neighbour moves only for a gain above this share of its own utility: moves are not free. */
 const LEAST_GAIN = 0.01
@@ -22,8 +21,7 @@ export function changeSlot(solved: Solved, slot: number, options: OptionColumns)
   if (isStuck[site] === 1) return undefined
   const before = { option: option[ledger.choice[place]!]!, relaxed: relaxedWorth(solved, site) }
   ledger.leave(place)
-  if (!replaceOptions(tables, slot, options) || isStuck[site] === 1) return undefined
-  relaxer.forget(cell)
+  if (!replaceSlot(solved, slot, options) || isStuck[site] === 1) return undefined
   if (tables.gatewayAt[cell]! < 0) {
     relaxer.relaxCell(cell, prices.mu, prices.nu)
     prices.lambda[site] = relaxer.lambda[site]!

@@ -73,6 +73,7 @@ export class Relaxer {
   readonly #nearNu: Float64Array
   readonly #lambdaLow: Float64Array
   readonly #lambdaHigh: Float64Array
+  readonly #isChanged: Uint8Array
 
   constructor(tables: Tables) {
     this.#tables = tables
@@ -107,13 +108,19 @@ export class Relaxer {
     this.#nearNu = new Float64Array(cellRate.length).fill(Number.NaN)
     this.#lambdaLow = new Float64Array(siteRate.length)
     this.#lambdaHigh = new Float64Array(siteRate.length).fill(Number.POSITIVE_INFINITY)
+    this.#isChanged = new Uint8Array(cellRate.length)
   }
 
-  /** Must be called when options of the cell's slots have changed. */
+  /** Must be called when options of the cell's slots have changed; of many slots it may be, their points are listed once. */
   forget(cell: number): void {
+    this.#isChanged[cell] = 1
+  }
+
+  #openCell(cell: number): void {
     const { cellStart } = this.#tables
     for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) this.#open(s)
     this.#nearNu[cell] = Number.NaN
+    this.#isChanged[cell] = 0
   }
 
   #open(site: number): void {
@@ -183,7 +190,7 @@ export class Relaxer {
     if (nu === this.#nearNu[cell] && mu >= this.#muLow[cell]! && mu <= this.#muHigh[cell]!) return
     const { cellStart } = this.#tables
     const before = this.#cellMu[cell]!
-    if (this.#nearNu[cell]! >= 0) this.forget(cell)
+    if (this.#nearNu[cell]! >= 0) this.#openCell(cell)
     if (mu === 0) return
     const [span, window] = before > 0 ? [SPAN, WIDEST_WINDOW] : [FIRST_SPAN, FIRST_WINDOW]
     this.#muLow[cell] = Math.min(before || mu, mu) / span
@@ -206,6 +213,7 @@ export class Relaxer {
     const { cellStart, cellRate, isStuck } = this.#tables
     const isGateway = cellRate[cell]! < Number.POSITIVE_INFINITY
     this.gamma[cell] = 0
+    if (this.#isChanged[cell] === 1) this.#openCell(cell)
     if (isGateway) {
       this.#relaxGateway(cell, mu, nu)
       return

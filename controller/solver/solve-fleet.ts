@@ -1,10 +1,11 @@
 import type { FleetColumns, FleetLimits, FleetWidePrices, Prices } from './columns.ts'
 import { type FleetPrices, findFleetPrices } from './fleet-price.ts'
+import type { OptionColumns } from './frontier.ts'
 import { Ledger } from './ledger.ts'
 import { Relaxer } from './relax.ts'
 import { repair } from './repair.ts'
 import { SiteSolver } from './site-core.ts'
-import { makeTables, moveLimits, type Tables } from './tables.ts'
+import { makeTables, moveLimits, replaceOptions, type Tables } from './tables.ts'
 
 /** A fleet that was solved, in sweeping order; what a change of one slot starts from. */
 export interface Solved {
@@ -101,6 +102,17 @@ export function solveTables(tables: Tables, warm?: FleetWidePrices): Solved {
 export function solveAgain(solved: Solved, limits: FleetLimits): Solved {
   moveLimits(solved.tables, limits)
   return solveWith(solved, solved.prices)
+}
+
+/**
+ * Give a slot other options; what is planned for it is then to be found again.
+ *
+ * @returns False, and nothing changed, if there are more of them than the slot has room for: then the tables must be made anew.
+ */
+export function replaceSlot({ tables, relaxer }: Solvers, slot: number, options: OptionColumns): boolean {
+  if (!replaceOptions(tables, slot, options)) return false
+  relaxer.forget(tables.cellOfSite[tables.siteOfPlace[tables.placeOf[slot]!]!]!)
+  return true
 }
 
 type Solvers = Pick<Solved, 'tables' | 'relaxer' | 'siteSolver'>
