@@ -20,9 +20,9 @@ const SIZES = [100, 1000, 10_000, 100_000]
 const PER_SITE = 50
 /** Warm: every uplink and the fleet's power move by up to so much since the plan before. */
 const DRIFT = 0.02
-const TIMED_RUNS = 7
+const TIMED_RUNS = 15
 /** The first runs are compiled while they run; a controller has been running for a while. */
-const UNTIMED_RUNS = 3
+const UNTIMED_RUNS = 5
 const CHANGES = 2000
 /** The controller plans so often unless it is configured otherwise. */
 const PLAN_INTERVAL_S = 2
