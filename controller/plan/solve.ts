@@ -108,6 +108,7 @@ function isSamePlace(a: SlotColumns, b: SlotColumns): boolean {
 }
 
 const areSame = (a: Float64Array, b: Float64Array): boolean => a.every((limit, i) => limit === b[i])
+
 /**
  * Solves the problems of one fleet one after the other, each as far as it differs from the one before: tables and scratch
  * space stay, and choices are sorted again only of slots that have others. What it is asked once it answers as `solve()` does.
@@ -136,22 +137,22 @@ export class FleetSolver {
         replaceSlot(solved, before.placeOf[i]!, slots[i]!.choices),
       )
       if (isReplaced) {
-        this.#solved = solveAgain({ ...solved, prices: { ...solved.prices, ...warm } }, toLimits(limits, shape))
-        this.#shape = shape
-        this.#asked = this.#solved.tables.limits
-        this.#isTorn = false
-        return this.#read(limits)
+        const again = solveAgain({ ...solved, prices: { ...solved.prices, ...warm } }, toLimits(limits, shape))
+        return this.#keep(shape, again, limits)
       }
     }
     const shape = toShape(slots, limits.gateways ?? NO_GATEWAYS)
     // Nothing is remembered of what may throw half way.
     this.#solved = undefined
-    this.#solved = solveTables(
-      makeTables({ ...toColumns(shape, this.#hasRoom), limits: toLimits(limits, shape) }),
-      warm,
-    )
+    const tables = makeTables({ ...toColumns(shape, this.#hasRoom), limits: toLimits(limits, shape) })
+    return this.#keep(shape, solveTables(tables, warm), limits)
+  }
+
+  /** What a problem of the whole fleet leaves for the next. */
+  #keep(shape: Shape, solved: Solved, limits: ProblemLimits): Solution {
     this.#shape = shape
-    this.#asked = this.#solved.tables.limits
+    this.#solved = solved
+    this.#asked = solved.tables.limits
     this.#isTorn = false
     return this.#read(limits)
   }
