@@ -10,13 +10,20 @@ export interface MeasuredSecond {
   readonly frames: readonly DoneFrame[]
   /** Of all frames together; undefined where nobody measured. */
   readonly joules: number | undefined
+  readonly cpuSeconds: number | undefined
+}
+
+/** What a slot has used so far, counting up. */
+export interface SlotTotals {
+  readonly joules: number
+  readonly cpuSeconds: number
 }
 
 /** Cuts what a slot does into seconds in which it did something. */
 export class SecondsRecorder {
   #frames: DoneFrame[] = []
   #seconds: MeasuredSecond[] = []
-  #joulesBefore: number | undefined
+  #before: SlotTotals | undefined
   #maxSeconds = KEPT_SECONDS
   #newest: Configuration | undefined
 
@@ -32,16 +39,20 @@ export class SecondsRecorder {
     this.#frames.push(frame)
   }
 
-  /** Once a second. @param joules Of the slot, counting up. */
-  close(joules: number): void {
-    const before = this.#joulesBefore
-    this.#joulesBefore = joules
+  /** Once a second. */
+  close(totals: SlotTotals): void {
+    const before = this.#before
+    this.#before = totals
     const frames = this.#frames
     this.#frames = []
     if (frames.length === 0) return
     this.#seconds = [
       ...this.#seconds.slice(1 - this.#maxSeconds),
-      { frames, joules: before === undefined ? undefined : joules - before },
+      {
+        frames,
+        joules: before === undefined ? undefined : totals.joules - before.joules,
+        cpuSeconds: before === undefined ? undefined : totals.cpuSeconds - before.cpuSeconds,
+      },
     ]
   }
 
@@ -60,7 +71,8 @@ const expects = (seconds: readonly MeasuredSecond[], what: 'latencyMs' | 'joules
 
 /**
  * Two stretches of frames as the judge compares them: each figure divided by what was expected of it. Time and energy
- * are taken as they are unless both have expectations; of bits there always is one, that of the card.
+ * are taken as they are unless both have expectations, where processor time is held to that of latency; of bits there
+ * always is one, that of the card.
  */
 export function toComparable(
   before: readonly MeasuredSecond[],
@@ -70,12 +82,14 @@ export function toComparable(
     expects(before, 'latencyMs') && expects(now, 'latencyMs'),
     expects(before, 'joules') && expects(now, 'joules'),
   ]
-  const convert = ({ frames, joules }: MeasuredSecond): Second => {
+  const convert = ({ frames, joules, cpuSeconds }: MeasuredSecond): Second => {
     const expectedJoules = hasJoules ? mean(frames.map(({ expected }) => expected.joules!)) : 1
+    const expectedMs = hasLatency ? mean(frames.map(({ expected }) => expected.latencyMs!)) : 1
     return {
       latency: frames.map(({ latencyMs, expected }) => latencyMs / (hasLatency ? expected.latencyMs! : 1)),
       bits: mean(frames.map(({ bits, expected }) => bits / expected.bits)),
       joules: joules === undefined ? undefined : joules / frames.length / expectedJoules,
+      cpu: cpuSeconds === undefined ? undefined : (1000 * cpuSeconds) / frames.length / expectedMs,
     }
   }
   return { before: before.map(convert), now: now.map(convert) }

@@ -160,8 +160,8 @@ export class SlotUpdates {
 
   /** Once a second. @param joules Of the slot, counting up. */
   tick(joules: number): void {
-    this.#recorder.close(joules)
     const { supervisor, monotonicMs } = this.#options
+    this.#recorder.close({ joules, cpuSeconds: supervisor.cpuSeconds.slot })
     if (!this.#isProven && monotonicMs() - this.#startedMs >= PROVEN_MS && supervisor.failures === 0) {
       this.#isProven = true
       this.#updater.dispatch({ kind: 'proven' })

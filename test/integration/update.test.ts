@@ -224,7 +224,7 @@ test(
     withAgent('slower', async (ear) => {
       const slot = await update(ear, versions.slower)
       expect(slot).toMatchObject({ manifestDigest: shipped, update: { state: 'rolled-back' } })
-      expect(slot.update!.reason).toMatch(/latency|J\/frame/)
+      expect(slot.update!.reason).toMatch(/latency|J\/frame|processor time/)
       const event = await ear.until('event', eventSchema, ({ kind }) => kind === 'update-rolled-back')
       expect(event.evidence).toMatchObject({ goldenVariants: ['tiny'], latency: { seconds: expect.any(Number) } })
       // The old one goes on.

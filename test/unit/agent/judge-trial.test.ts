@@ -3,11 +3,11 @@ import { decide, logLikelihoodRatio } from '@espalier/agent/update/sequential-te
 import { seededRandom } from 'espalier/bench/seeded-random'
 import { describe, expect, test } from 'vitest'
 
-/** A second of five frames: latencies with a tail, bits and joules with a spread; each times a factor. */
+/** A second of five frames: latencies with a tail, bits, joules and processor time with a spread; each times a factor. */
 function makeSeconds(
   random: () => number,
   count: number,
-  factors: { latency?: number; bits?: number; joules?: number } = {},
+  factors: { latency?: number; bits?: number; joules?: number; cpu?: number } = {},
 ): Second[] {
   const spread = (): number => Math.exp(0.15 * (random() + random() + random() - 1.5))
   const tail = (): number => (random() < 0.05 ? 2 : 1)
@@ -15,6 +15,7 @@ function makeSeconds(
     latency: Array.from({ length: 5 }, () => (factors.latency ?? 1) * spread() * tail()),
     bits: (factors.bits ?? 1) * spread(),
     joules: (factors.joules ?? 1) * spread(),
+    cpu: (factors.cpu ?? 1) * spread(),
   }))
 }
 
@@ -37,7 +38,7 @@ describe('judgeTrial()', () => {
     expect(regressed).toBeLessThan(10)
   })
 
-  test.each(['latency', 'bits', 'joules'] as const)(
+  test.each(['latency', 'bits', 'joules', 'cpu'] as const)(
     'finds a version that takes twice the %s, with evidence',
     (what) => {
       let seconds = 0
