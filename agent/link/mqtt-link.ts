@@ -158,6 +158,8 @@ export class MqttLink {
       keepalive: KEEPALIVE_S,
       connectTimeout: CONNECT_TIMEOUT_MS,
       reconnectPeriod: 0,
+      // All numbers that a message may carry, as a buffer each: 7 MB, and a third of what the collector goes through.
+      writeCache: false,
       will: { topic, payload: Buffer.from(payload), qos: 1, retain: true },
     })
     // Errors after the session has ended have nobody left to tell.
