@@ -8,6 +8,7 @@ import {
   readOwnCpuSeconds,
   readRssBytes,
 } from './meter/read-machine.ts'
+import { openReadingThread } from './meter/reading-thread.ts'
 import { runCommand } from './sensors/run-command.ts'
 import { systemFiles } from './sensors/this-system-files.ts'
 import { openSink } from './sink/open-sink.ts'
@@ -21,7 +22,7 @@ export const thisMachine: AgentSurroundings = {
   clock: systemClock,
   random: Math.random,
   makeBootId: () => randomBytes(8).toString('hex'),
-  files: systemFiles,
+  files: { ...systemFiles, readApart: openReadingThread },
   workerPath: WORKER_PATH,
   makeRuntimeFinder: (options) => new DeviceRuntimes(options),
   readBoard,

@@ -10,7 +10,7 @@ export interface PacerOptions {
   readonly maxCpuShare: number
   /** Waiting costs nothing. */
   readonly isRemote?: boolean | undefined
-  readonly clock: Clock
+  readonly clock: Pick<Clock, 'monotonicMs'>
   readonly random: () => number
 }
 
@@ -50,7 +50,7 @@ export class Pacer {
       let timer: NodeJS.Timeout | undefined
       let startMs = 0
       const done = (): void => {
-        this.#learn(this.#options.clock.monotonicMs() - startMs)
+        this.learn(this.#options.clock.monotonicMs() - startMs)
         if (!signal.aborted) timer = setTimeout(once, this.nextWaitMs()).unref()
       }
       const once = (): void => {
@@ -73,7 +73,8 @@ export class Pacer {
     })
   }
 
-  #learn(tookMs: number): void {
+  /** A reading took so long. */
+  learn(tookMs: number): void {
     const costMs = (this.#options.isRemote === true ? 0 : tookMs) + WAKE_MS
     this.#costMs = (1 - NEWEST) * this.#costMs + NEWEST * costMs
   }

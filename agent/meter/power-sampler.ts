@@ -4,11 +4,14 @@ import type { PowerProbe } from '../sensors/candidate.ts'
 import type { EnergyCounter, Taken } from './energy-counter.ts'
 import { Pacer } from './pacer.ts'
 import { PowerIntegrator } from './power-integrator.ts'
+import type { ReadingThread } from './reading-thread.ts'
 import { SettledTime } from './settled-time.ts'
 
 /** A line is drawn over so many periods at most, and over half a second in any case: longer gaps are missing. */
 const MAX_GAP_PERIODS = 2.5
 const MIN_MAX_GAP_MS = 500
+/** Read more often than that, a sensor is worth a thread. */
+const MAX_THREAD_PERIOD_MS = 20
 
 export interface SamplerOptions {
   readonly clock: Clock
@@ -26,14 +29,19 @@ export class PowerSampler implements EnergyCounter {
   readonly uncertainty: number
   readonly uncertaintyW: number
   readonly #probe: PowerProbe
+  readonly #options: SamplerOptions
   readonly #clock: Clock
   readonly #pacer: Pacer
   readonly #time: SettledTime
   readonly #integrator: PowerIntegrator
   /** Whether a reading takes place now that is not over when it returns. */
   #isAsync = false
+  /** What reads now; undefined: this thread does. */
+  #thread: ReadingThread | undefined
 
-  constructor(probe: PowerProbe, { clock, random, sampleHz, maxCpuShare }: SamplerOptions) {
+  constructor(probe: PowerProbe, options: SamplerOptions) {
+    const { clock, random, sampleHz, maxCpuShare } = options
+    this.#options = options
     this.source = probe.source
     this.uncertainty = probe.uncertainty
     this.uncertaintyW = probe.uncertaintyW ?? 0
@@ -51,7 +59,7 @@ export class PowerSampler implements EnergyCounter {
   }
 
   get costShare(): number {
-    return this.#pacer.costShare
+    return (this.#thread ?? this.#pacer).costShare
   }
 
   begin(nowMs: number): void {
@@ -61,7 +69,8 @@ export class PowerSampler implements EnergyCounter {
 
   /** Reads once more where that can be done at once, so that what is taken ends now and not at the last reading. */
   take(nowMs: number): Taken {
-    if (!this.#isAsync) void this.sample()
+    if (this.#thread !== undefined) this.#drain(this.#thread)
+    else if (!this.#isAsync) void this.sample()
     const { lastMs } = this.#integrator
     if (lastMs === undefined || nowMs - lastMs > this.#maxGapMs()) {
       this.#integrator.interrupt()
@@ -70,8 +79,24 @@ export class PowerSampler implements EnergyCounter {
     return this.#time.take()
   }
 
-  run(signal: AbortSignal): Promise<void> {
-    return this.#pacer.run(signal, () => this.sample())
+  async run(signal: AbortSignal): Promise<void> {
+    if (this.#pacer.periodMs <= MAX_THREAD_PERIOD_MS && this.#probe.readApart !== undefined) {
+      const { periodMs } = this.#pacer
+      const { maxCpuShare } = this.#options
+      this.#thread = this.#probe.readApart({ periodMs, maxCpuShare, clock: this.#clock })
+      await this.#thread.run(signal)
+      this.#drain(this.#thread)
+      this.#thread = undefined
+    }
+    // Without a thread, or after it failed: reading is what matters.
+    if (!signal.aborted) await this.#pacer.run(signal, () => this.sample())
+  }
+
+  #drain(thread: ReadingThread): void {
+    thread.drain((atMs, watts) => {
+      if (Number.isNaN(watts)) this.#time.fail(thread.failure)
+      else this.#add(atMs, watts)
+    })
   }
 
   /** One reading. Its time is the middle between asking and answer. */
@@ -95,12 +120,16 @@ export class PowerSampler implements EnergyCounter {
   }
 
   #maxGapMs(): number {
-    return Math.max(MIN_MAX_GAP_MS, MAX_GAP_PERIODS * this.#pacer.periodMs)
+    return Math.max(MIN_MAX_GAP_MS, MAX_GAP_PERIODS * (this.#thread ?? this.#pacer).periodMs)
   }
 
   #book(startMs: number, watts: number): void {
-    const atMs = (startMs + this.#clock.monotonicMs()) / 2
-    this.#integrator.add({ atMs, watts }, { periodMs: this.#pacer.periodMs, maxGapMs: this.#maxGapMs() })
+    this.#add((startMs + this.#clock.monotonicMs()) / 2, watts)
+  }
+
+  #add(atMs: number, watts: number): void {
+    const { periodMs } = this.#thread ?? this.#pacer
+    this.#integrator.add({ atMs, watts }, { periodMs, maxGapMs: this.#maxGapMs() })
   }
 
   #fail(error: unknown): void {

@@ -1,4 +1,5 @@
 import type { EnergySource } from '@espalier/shared/messages/device'
+import type { ReadingTask, ReadingThread } from '../meter/reading-thread.ts'
 import type { CommandRunner } from './run-command.ts'
 import type { SystemFiles } from './system-files.ts'
 
@@ -21,6 +22,8 @@ export interface PowerProbe extends Probe {
    * @throws {StoreError} If that cannot be known now; never 0 W instead.
    */
   read(): number | Promise<number>
+  /** The same beside the program, where somebody can; absent: nobody. */
+  readonly readApart?: ((pace: Pick<ReadingTask, 'periodMs' | 'maxCpuShare' | 'clock'>) => ReadingThread) | undefined
 }
 
 /** A sensor that counts. */
@@ -81,10 +84,14 @@ export interface Finding {
   readonly refused: readonly Refusal[]
 }
 
-/** What finding needs; a test hands in others. */
-export interface SensorSurroundings {
+/** Where system files are. */
+export interface SystemPlace {
   /** Prefix of all paths, `/` on a real device. */
   readonly root: string
   readonly files: SystemFiles
+}
+
+/** What finding needs; a test hands in others. */
+export interface SensorSurroundings extends SystemPlace {
   readonly run: CommandRunner
 }

@@ -1,5 +1,5 @@
 import { StoreError } from '@espalier/shared/errors'
-import type { Candidate, Finding, Refusal, SensorSurroundings } from './candidate.ts'
+import type { Candidate, Finding, Refusal, SystemPlace } from './candidate.ts'
 import { type HwmonChip, listHwmon } from './hwmon.ts'
 import { boardLimitW } from './plausible.ts'
 import { refuse } from './refuse.ts'
@@ -29,7 +29,7 @@ const UNCERTAINTY = 0.03
 /** Milliamperes are whole numbers. */
 const STEP_A = 1e-3
 
-function candidateOf(chip: HwmonChip, kind: Kind): Candidate {
+function candidateOf({ root, files }: SystemPlace, chip: HwmonChip, kind: Kind): Candidate {
   const rail = chip.find('in1_label') || chip.find('label') || 'input'
   const name = `${chip.name}:${rail}`
   const read = (): number => {
@@ -76,20 +76,21 @@ function candidateOf(chip: HwmonChip, kind: Kind): Candidate {
         ...common,
         periodMs: interval > 0 ? interval : kind.periodMs,
         read,
+        readApart: files.readApart && ((pace) => files.readApart!({ root, source: name, ...pace })),
       },
     },
   }
 }
 
 /** Power monitors on I2C that somebody wired to the supply, and those on carriers (AGX Thor: INA238 at VIN). */
-export function findIna2xx(surroundings: SensorSurroundings): Finding {
-  const { files, root } = surroundings
+export function findIna2xx(place: SystemPlace): Finding {
+  const { files, root } = place
   const candidates: Candidate[] = []
   const refused: Refusal[] = []
-  const limitW = boardLimitW(surroundings)
+  const limitW = boardLimitW(place)
   for (const chip of listHwmon(files, root, Object.keys(KINDS)))
     try {
-      const candidate = candidateOf(chip, KINDS[chip.name]!)
+      const candidate = candidateOf(place, chip, KINDS[chip.name]!)
       const watts = candidate.watts!
       if (watts >= 0 && watts <= limitW) candidates.push(candidate)
       else

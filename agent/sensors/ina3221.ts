@@ -1,4 +1,4 @@
-import type { Finding, Refusal, SensorSurroundings } from './candidate.ts'
+import type { Finding, Refusal, SystemPlace } from './candidate.ts'
 import { type HwmonChip, listHwmon } from './hwmon.ts'
 import { type Rail, totalOfRails } from './rail-total.ts'
 import { refuse } from './refuse.ts'
@@ -15,7 +15,8 @@ function railOf(chip: HwmonChip, channel: number): Rail | undefined {
 }
 
 /** Jetson with JetPack 5 and later: hwmon `ina3221`, millivolts and milliamperes by channel, no power file. */
-export function findIna3221({ files, root }: SensorSurroundings): Finding {
+export function findIna3221(place: SystemPlace): Finding {
+  const { files, root } = place
   const rails: Rail[] = []
   const refused: Refusal[] = []
   for (const chip of listHwmon(files, root, ['ina3221']))
@@ -26,7 +27,7 @@ export function findIna3221({ files, root }: SensorSurroundings): Finding {
       } catch (error) {
         refused.push(refuse(`ina3221:channel ${channel}`, error))
       }
-  const total = totalOfRails('ina3221', rails)
+  const total = totalOfRails(place, 'ina3221', rails)
   return {
     candidates: total.candidate === undefined ? [] : [total.candidate],
     refused: [...refused, ...total.refused],

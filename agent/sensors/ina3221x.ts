@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { Finding, Refusal, SensorSurroundings } from './candidate.ts'
+import type { Finding, Refusal, SystemPlace } from './candidate.ts'
 import { type Rail, totalOfRails } from './rail-total.ts'
 import { refuse } from './refuse.ts'
 import { findText, listFolder, readNumberOften } from './system-files.ts'
@@ -9,7 +9,8 @@ const ROOT = 'sys/bus/i2c/drivers/ina3221x'
 const CHANNELS = [0, 1, 2]
 
 /** Jetson with JetPack 4 and before: `ina3221x`, milliwatts by channel under an IIO device. */
-export function findIna3221x({ files, root }: SensorSurroundings): Finding {
+export function findIna3221x(place: SystemPlace): Finding {
+  const { files, root } = place
   const rails: Rail[] = []
   const refused: Refusal[] = []
   for (const chip of listFolder(files, join(root, ROOT)).filter((name) => /^\d+-[0-9a-f]{4}$/.test(name)))
@@ -25,7 +26,7 @@ export function findIna3221x({ files, root }: SensorSurroundings): Finding {
           refused.push(refuse(`ina3221x:${chip} channel ${channel}`, error))
         }
       }
-  const total = totalOfRails('ina3221x', rails)
+  const total = totalOfRails(place, 'ina3221x', rails)
   return {
     candidates: total.candidate === undefined ? [] : [total.candidate],
     refused: [...refused, ...total.refused],

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { SensorSurroundings } from './candidate.ts'
+import type { SystemPlace } from './candidate.ts'
 import { attempt, findText } from './system-files.ts'
 
 /** The most that a supply of these boards gives: 5 A at 5 V by contract. */
@@ -11,7 +11,7 @@ const LIMITS: ReadonlyArray<readonly [RegExp, watts: number]> = [
 const ANY_BOARD_W = 300
 
 /** More than this at the input of the board is a wrong shunt or a broken sensor. */
-export function boardLimitW({ files, root }: SensorSurroundings): number {
+export function boardLimitW({ files, root }: SystemPlace): number {
   // An unreadable device tree says nothing about the board.
   const model = attempt(() => findText(files, join(root, 'proc/device-tree/model'))) ?? ''
   return LIMITS.find(([pattern]) => pattern.test(model))?.[1] ?? ANY_BOARD_W

@@ -1,4 +1,4 @@
-import type { Candidate, Refusal } from './candidate.ts'
+import type { Candidate, Refusal, SystemPlace } from './candidate.ts'
 import { refuse } from './refuse.ts'
 
 /** One supply rail of a module. */
@@ -25,6 +25,7 @@ const PERIOD_MS = 10
  * @param driver Goes into the name of the source, e.g. `ina3221`.
  */
 export function totalOfRails(
+  { root, files }: SystemPlace,
   driver: string,
   rails: readonly Rail[],
 ): { readonly candidate?: Candidate; readonly refused: readonly Refusal[] } {
@@ -35,6 +36,7 @@ export function totalOfRails(
   const isSum = counted === rails
   const names = counted.map(({ rail }) => rail)
   const name = `${driver}:${names.length === 1 ? names[0] : 'sum'}`
+  const source = name.slice(0, 80)
   const read = (): number => {
     let sum = 0
     for (const rail of counted) sum += rail.read()
@@ -61,7 +63,7 @@ export function totalOfRails(
       kind: 'power',
       probe: {
         source: {
-          source: name.slice(0, 80),
+          source,
           rail: names.join('+').slice(0, 80),
           scope: isBoard ? 'board' : 'module',
           method: 'integral',
@@ -69,6 +71,7 @@ export function totalOfRails(
         uncertainty: isSum ? SUM_UNCERTAINTY : INPUT_UNCERTAINTY,
         periodMs: PERIOD_MS,
         read,
+        readApart: files.readApart && ((pace) => files.readApart!({ root, source, ...pace })),
       },
     },
   }

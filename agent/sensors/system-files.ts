@@ -1,4 +1,5 @@
 import { StoreError } from '@espalier/shared/errors'
+import type { ReadingTask, ReadingThread } from '../meter/reading-thread.ts'
 
 /** Reading of system files (this-system-files.ts); tests hand in one that fails as drivers do (EACCES, EAGAIN, ENODATA, EIO). */
 export interface SystemFiles {
@@ -9,6 +10,8 @@ export interface SystemFiles {
    * one whole number. Absent: `read` does it.
    */
   readWholeNumber?(path: string): number | undefined
+  /** Read a sensor (find-fast-probe.ts) in a thread of its own. Absent: these files are of this thread alone. */
+  readApart?(task: ReadingTask): ReadingThread
 }
 
 /** The system's name for what went wrong, e.g. `EACCES`; of a StoreError, that of its cause. */
