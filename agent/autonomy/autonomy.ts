@@ -35,7 +35,7 @@ export class Autonomy {
     const id = configurationId(found.ladder[rung]!.configuration)
     if (last?.id === id && last.gen === capsule.gen) return undefined
     this.#chosen.set(slot, { id, gen: capsule.gen })
-    return planOf({ ladder: ladderFrom(found, rung), lease: found.lease })
+    return planOf({ ladder: ladderFrom(found, rung), figures: found.ladder, lease: found.lease })
   }
 
   /** The controller is back: what was chosen alone is forgotten. */

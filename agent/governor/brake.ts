@@ -45,7 +45,7 @@ export interface PowerReading {
   readonly durationMs: number
   /** Mean over that time: of the slot, and its share of what the device draws beside slots. */
   readonly powerW: number
-  /** What the rung that ran was expected to draw. */
+  /** What the rungs that ran meanwhile were expected to draw. */
   readonly expectedW: number
 }
 
@@ -174,7 +174,9 @@ function allowedW({ nowMs, leasePowerW, power = [] }: Situation): number {
   const unread = last === undefined ? 0 : last.powerW * Math.max(0, nowMs - last.atMs)
   const allowed = POWER_HORIZONS_MS.map((horizonMs) => {
     const keptFromMs = nowMs - WINDOW_MS + horizonMs
-    const spent = power.reduce((sum, r) => (r.atMs > keptFromMs ? sum + r.powerW * r.durationMs : sum), unread)
+    // Of the oldest reading, what lies in the window: whole, it would count a second that is over, and more with each frame.
+    const keptMs = ({ atMs, durationMs }: PowerReading): number => Math.min(durationMs, Math.max(0, atMs - keptFromMs))
+    const spent = power.reduce((sum, reading) => sum + reading.powerW * keptMs(reading), unread)
     return (targetW * WINDOW_MS - spent) / horizonMs
   })
   return Math.max(0, Math.min(targetW, ...allowed))

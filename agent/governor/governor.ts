@@ -27,6 +27,11 @@ export interface RateModel {
 
 export interface Plan {
   readonly ladder: readonly Rung[]
+  /**
+   * All rungs of which it is known what they should take; absent: those of the ladder. What was sent before a change is
+   * then measured by the same figures after it.
+   */
+  readonly figures?: readonly Rung[] | undefined
   /** Bits per second; undefined: no limit. */
   readonly leaseBps: number | undefined
   /** Watts; absent: no limit. */
@@ -55,13 +60,16 @@ export class Governor {
   #sent: SentFrame[] = []
   #outcomes: FrameOutcome[] = []
   #power: PowerReading[] = []
+  /** Watt-milliseconds that rungs were expected to take, from one moment to another; the present rung runs since the latter. */
+  #expected: { wattMs: number; readonly fromMs: number; sinceMs: number }
   #expectedBps: Situation['expectedBps']
 
   constructor(plan: Plan, nowMs: number, rateModel: RateModel) {
     this.#plan = plan
     this.#rateModel = rateModel
     this.#state = initialState(plan.ladder, nowMs)
-    this.#expectedBps = rateModel.expectedBpsOn(plan.ladder)
+    this.#expected = { wattMs: 0, fromMs: nowMs, sinceMs: nowMs }
+    this.#expectedBps = rateModel.expectedBpsOn(this.#figures)
   }
 
   /** What the last decision runs. */
@@ -80,16 +88,19 @@ export class Governor {
    * @param rateModel Of another version of the family; absent: as before.
    */
   follow(plan: Plan, nowMs: number, rateModel: RateModel = this.#rateModel): void {
+    this.#expectUntil(nowMs)
     this.#rateModel = rateModel
     this.#plan = plan
-    this.#expectedBps = rateModel.expectedBpsOn(plan.ladder)
+    this.#expectedBps = rateModel.expectedBpsOn(this.#figures)
     this.#outcomes = []
     this.#state = brake(initialState(plan.ladder, nowMs), this.#situation(nowMs), { isNewPlan: true })
   }
 
   /** The configuration of the frame that is about to be worked on. */
   decide(nowMs: number): Configuration {
-    this.#state = brake(this.#state, this.#situation(nowMs))
+    const state = brake(this.#state, this.#situation(nowMs))
+    if (state.rung !== this.#state.rung) this.#expectUntil(nowMs)
+    this.#state = state
     return this.configuration
   }
 
@@ -104,12 +115,30 @@ export class Governor {
 
   /** @param durationMs Up to `atMs`; `powerW` is the mean over it. */
   recordPower(reading: Omit<PowerReading, 'expectedW'>): void {
-    this.#power.push({ ...reading, expectedW: this.#plan.ladder[this.#state.rung]!.powerW })
+    this.#expectUntil(reading.atMs)
+    const { wattMs, fromMs } = this.#expected
+    const ms = reading.atMs - fromMs
+    this.#power.push({ ...reading, expectedW: ms > 0 ? wattMs / ms : this.#rungW })
+    this.#expected = { wattMs: 0, fromMs: reading.atMs, sinceMs: reading.atMs }
+  }
+
+  get #figures(): readonly Rung[] {
+    return this.#plan.figures ?? this.#plan.ladder
+  }
+
+  get #rungW(): number {
+    return this.#plan.ladder[this.#state.rung]!.powerW
+  }
+
+  /** The present rung ran until now: in a second in which rungs change, each is expected to take its part. */
+  #expectUntil(nowMs: number): void {
+    this.#expected.wattMs += this.#rungW * Math.max(0, nowMs - this.#expected.sinceMs)
+    this.#expected.sinceMs = nowMs
   }
 
   /** What a frame of a configuration should take: bits by the family's card, time and energy by the plan where it says. */
   expectationOf(configuration: Configuration): Expectation {
-    const rung = this.#plan.ladder.find((each) => isSameGraph(each.configuration, configuration))
+    const rung = this.#figures.find((each) => isSameGraph(each.configuration, configuration))
     return {
       bits: this.#rateModel.expectedBits(configuration),
       latencyMs: this.#expectedLatencyMs(configuration),
@@ -129,7 +158,7 @@ export class Governor {
 
   /** As predicted for the rung of the same graph; undefined if nobody did. */
   #expectedLatencyMs(ran: Configuration): number | undefined {
-    const rung = this.#plan.ladder.find(({ configuration }) => isSameGraph(configuration, ran))
+    const rung = this.#figures.find(({ configuration }) => isSameGraph(configuration, ran))
     return rung?.latencyMs === 0 ? undefined : rung?.latencyMs
   }
 

@@ -1,4 +1,3 @@
-import type { Rung } from '@espalier/shared/messages/controller'
 import type { Plan } from './governor.ts'
 
 /**
@@ -7,10 +6,10 @@ import type { Plan } from './governor.ts'
  */
 export function planOf({
   ladder,
+  figures,
   lease,
-}: {
-  readonly ladder: readonly Rung[]
+}: Pick<Plan, 'ladder' | 'figures'> & {
   readonly lease: { readonly rateBps?: number | undefined; readonly powerW?: number | undefined }
 }): Plan {
-  return { ladder, leaseBps: lease.rateBps, leasePowerW: lease.powerW }
+  return { ladder, figures, leaseBps: lease.rateBps, leasePowerW: lease.powerW }
 }

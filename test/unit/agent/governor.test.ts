@@ -1,5 +1,5 @@
 import { brake, configurationAt, initialState, positionsOf, type Situation } from '@espalier/agent/governor/brake'
-import { Governor } from '@espalier/agent/governor/governor'
+import { Governor, type RateModel } from '@espalier/agent/governor/governor'
 import { expectedRateBps } from '@espalier/agent/governor/rate-model'
 import type { Configuration } from '@espalier/shared/configuration'
 import type { Rung } from '@espalier/shared/messages/controller'
@@ -35,6 +35,13 @@ const anyFactor = fc.double({ min: 0.3, max: 3, noNaN: true })
 
 const expectedBpsOf = (ladder: readonly Rung[]) => (configuration: Configuration) =>
   expectedRateBps(configuration, ladder, card)
+
+const rateModel: RateModel = {
+  expectedBits: (configuration) => expectedRateBps(configuration, [], card) / FRAME_RATE,
+  expectedBpsOn: expectedBpsOf,
+  sentBits: (bits) => bits,
+  maxAlpha255: 255,
+}
 
 function situationOf(ladder: readonly Rung[], leaseBps: number | undefined, factor = 1): Situation {
   const planned = ladder[0]!.configuration
@@ -132,12 +139,7 @@ describe('brake()', () => {
 function play(options: { ladder: Rung[]; leaseBps: number; seconds: number; factorAt: (second: number) => number }) {
   const { ladder, leaseBps, seconds, factorAt } = options
   const expectedBps = expectedBpsOf(ladder)
-  const governor = new Governor({ ladder, leaseBps }, 0, {
-    expectedBits: (configuration) => expectedBps(configuration) / FRAME_RATE,
-    expectedBpsOn: expectedBpsOf,
-    sentBits: (bits) => bits,
-    maxAlpha255: 255,
-  })
+  const governor = new Governor({ ladder, leaseBps }, 0, rateModel)
   const frames: Array<{ atMs: number; bits: number; configuration: Configuration }> = []
   for (let atMs = 0; atMs < seconds * 1000; atMs += 1000 / FRAME_RATE) {
     const configuration = governor.decide(atMs)
@@ -180,6 +182,18 @@ describe('Governor', () => {
     expect(alphas.at(-1)).toBe(0)
     // At most half the way at a time: each step waits for what the last one did.
     expect(Math.max(...steps)).toBeLessThanOrEqual(Math.max(8, Math.max(...alphas) / 2 + 4))
+  })
+
+  test('measures what was sent before a change of rung by the same figures after it', () => {
+    const figures = ladderOf(0).map((each, i) => ({ ...each, rateBps: each.rateBps * (i === 0 ? 1.2 : 1) }))
+    const plan = { ladder: figures, figures, leaseBps: undefined }
+    const governor = new Governor(plan, 0, rateModel)
+    const { configuration, rateBps } = figures[0]!
+    for (let atMs = 200; atMs <= 4000; atMs += 200)
+      governor.recordSent({ atMs, bits: rateBps / FRAME_RATE, configuration })
+    expect(governor.factors(4000).rate).toBeCloseTo(1, 9)
+    governor.follow({ ...plan, ladder: figures.slice(1) }, 4000)
+    expect(governor.factors(4000).rate).toBeCloseTo(1, 9)
   })
 
   test('says that it brakes, and stops saying so with a plan that fits', () => {

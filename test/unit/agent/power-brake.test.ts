@@ -15,14 +15,16 @@ const ladder = WATTS.map((powerW, i) => ({
   utility: 1 - i / 10,
 }))
 
+const RATE_MODEL = {
+  expectedBits: () => 1,
+  expectedBpsOn: () => () => 1,
+  sentBits: (bits: number) => bits,
+  maxAlpha255: 0,
+}
+
 /** Run a governor for a while on a device that draws `factorAt` times what was expected. */
 function run(leasePowerW: number, seconds: number, factorAt: (s: number) => number) {
-  const governor = new Governor({ ladder, leaseBps: undefined, leasePowerW }, 0, {
-    expectedBits: () => 1,
-    expectedBpsOn: () => () => 1,
-    sentBits: (bits) => bits,
-    maxAlpha255: 0,
-  })
+  const governor = new Governor({ ladder, leaseBps: undefined, leasePowerW }, 0, RATE_MODEL)
   const drawn: number[] = []
   const rungs: number[] = []
   for (let s = 1; s <= seconds; s++) {
@@ -60,6 +62,25 @@ test('the brake leaves a rung that draws too much within two seconds, and does n
   expect(rungs[22]).toBeGreaterThan(0)
   const changes = rungs.slice(23).filter((rung, i, all) => i > 0 && rung !== all[i - 1]).length
   expect(changes).toBeLessThanOrEqual(2)
+})
+
+test('the brake stays on a rung that draws a little less than the lease, before each frame between two readings', () => {
+  const governor = new Governor({ ladder, leaseBps: undefined, leasePowerW: WATTS[0]! / 0.95 }, 0, RATE_MODEL)
+  const ran = new Set<string>()
+  for (let atMs = 200; atMs <= 60_000; atMs += 200) {
+    if (atMs % 1000 === 0) governor.recordPower({ atMs, durationMs: 1000, powerW: WATTS[0]! })
+    ran.add(governor.decide(atMs).variant)
+  }
+  expect([...ran]).toEqual(['v0'])
+})
+
+test('of a second in which the rung changed, each rung is expected to have drawn its part', () => {
+  const governor = new Governor({ ladder, leaseBps: undefined }, 0, RATE_MODEL)
+  governor.follow({ ladder: ladder.slice(2), leaseBps: undefined }, 250)
+  governor.recordPower({ atMs: 1000, durationMs: 1000, powerW: 0.25 * WATTS[0]! + 0.75 * WATTS[2]! })
+  expect(governor.factors(1000).power).toBeCloseTo(1, 9)
+  governor.recordPower({ atMs: 2000, durationMs: 1000, powerW: WATTS[2]! })
+  expect(governor.factors(2000).power).toBeCloseTo(1, 9)
 })
 
 test('PowerWatch gives a slot its own work and an even share of the rest', () => {
