@@ -7,7 +7,7 @@ import type { Plan } from '../governor/governor.ts'
 import { planOf } from '../governor/plan-of.ts'
 import type { CapsuleKeeper } from './capsule-keeper.ts'
 
-export type SlotConditions = Omit<Conditions, 'ageS' | 'running'>
+export type SlotConditions = Omit<Conditions, 'ageS' | 'chosen'>
 
 /** Follows the capsule, slot by slot, while there is nobody else to follow. */
 export class Autonomy {
@@ -31,7 +31,7 @@ export class Autonomy {
     const found = capsule?.slots.find((each) => each.slot === slot)
     if (capsule === undefined || found === undefined || !this.#isRunnable(found)) return undefined
     const last = this.#chosen.get(slot)
-    const rung = chooseRung(found, capsule.validS, { ...conditions, ageS, running: last?.id })
+    const rung = chooseRung(found, capsule.validS, { ...conditions, ageS, chosen: last?.id })
     const id = configurationId(found.ladder[rung]!.configuration)
     if (last?.id === id && last.gen === capsule.gen) return undefined
     this.#chosen.set(slot, { id, gen: capsule.gen })

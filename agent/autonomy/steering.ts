@@ -1,3 +1,4 @@
+import type { Configuration } from '@espalier/shared/configuration'
 import { describeError, StoreError } from '@espalier/shared/errors'
 import type { DeviceId, SlotId } from '@espalier/shared/ids'
 import type { ControllerState, Rung } from '@espalier/shared/messages/controller'
@@ -13,6 +14,8 @@ import type { Headroom } from './read-headroom.ts'
 /** The part of a slot that is steered. */
 export interface SteeredSlot {
   follow(plan: Plan): void
+  /** What it runs, which a brake may have chosen. */
+  readonly configuration: Configuration
   factors(): Factors
 }
 
@@ -95,7 +98,8 @@ export class Steering {
     const headroom = this.#options.readHeadroom()
     for (const [id, slot] of slots) {
       const { rate, power, latency } = slot.factors()
-      const conditions = { ...headroom, rateFactor: rate, powerFactor: power, slowdown: latency }
+      const { configuration: runs } = slot
+      const conditions = { ...headroom, rateFactor: rate, powerFactor: power, slowdown: latency, runs }
       const plan = this.#autonomy.planFor(id, conditions)
       if (plan !== undefined) slot.follow(plan)
     }

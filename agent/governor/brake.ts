@@ -230,36 +230,43 @@ export function brake(state: BrakeState, situation: Situation, { isNewPlan = fal
   const factor = Math.max(contentFactor(situation, 0), contentFactor(situation, nowMs - SCENE_MS))
   const wattFactor = Math.max(powerFactor(situation, 0), powerFactor(situation, nowMs - POWER_HORIZONS_MS[0]!))
   const allowed = { bps: allowedBps(situation), watts: allowedW(situation) }
-  /** Share of what is allowed that a place takes, of the scarcer of both. */
+  /** Shares of what is allowed that a place takes. */
   const places = placesOf(situation)
     .filter(({ position }) => position.rung >= floor.rung)
     .map(({ position, bps }) => ({
       position,
-      load: Math.max(
-        shareOf(factor * bps, allowed.bps),
-        shareOf(wattFactor * ladder[position.rung]!.powerW, allowed.watts),
-      ),
+      rate: shareOf(factor * bps, allowed.bps),
+      power: shareOf(wattFactor * ladder[position.rung]!.powerW, allowed.watts),
     }))
-  const firstWithin = (share: number): number => places.findIndex(({ load }) => load <= share)
+  type Load = (typeof places)[number]
   const moveTo = ({ rung, alpha255 }: Position): BrakeState =>
     rung === state.rung && alpha255 === state.alpha255
       ? { ...state, floor }
       : { rung, alpha255, changedMs: nowMs, floor }
 
-  const least = (): Position => places.reduce((a, b) => (b.load < a.load ? b : a)).position
-  const placeWithin = (share: number): Position => places[firstWithin(share)]?.position ?? least()
+  const scarcer = ({ rate, power }: Load): number => Math.max(rate, power)
+  const least = (): Position => places.reduce((a, b) => (scarcer(b) < scarcer(a) ? b : a)).position
+  const placeWithin = (share: { rate: number; power: number }): Position =>
+    places.find(({ rate, power }) => rate <= share.rate && power <= share.power)?.position ?? least()
 
-  const current = places.findIndex(
-    ({ position }) => position.rung === state.rung && position.alpha255 === state.alpha255,
-  )
+  const at = places.findIndex(({ position }) => position.rung === state.rung && position.alpha255 === state.alpha255)
+  const current = places[at]
   const isUnlimited = situation.leaseBps === undefined && situation.leasePowerW === undefined
-  if (isNewPlan || isUnlimited) return moveTo(placeWithin(1))
-  if (current === -1 || places[current]!.load > 1) return moveTo(placeWithin(TIGHTEN_SHARE / TARGET_SHARE))
+  if (isNewPlan || isUnlimited) return moveTo(placeWithin({ rate: 1, power: 1 }))
+  // Only of what is exceeded is more asked than now: a rung is not left for its power because its rate is trimmed.
+  const tightened = (load = Number.POSITIVE_INFINITY): number => (load > 1 ? TIGHTEN_SHARE / TARGET_SHARE : 1)
+  if (current === undefined || scarcer(current) > 1)
+    return moveTo(placeWithin({ rate: tightened(current?.rate), power: tightened(current?.power) }))
 
-  const roomy = firstWithin(RELEASE_SHARE / TARGET_SHARE)
-  if (roomy === -1 || roomy >= current || nowMs - state.changedMs < RELEASE_EVERY_MS) return moveTo(state)
+  // Alpha changes nothing in the power of a rung.
+  const roomy = places.findIndex(
+    ({ position, rate, power }) =>
+      rate <= RELEASE_SHARE / TARGET_SHARE &&
+      power <= (position.rung === state.rung ? 1 : RELEASE_SHARE / TARGET_SHARE),
+  )
+  if (roomy === -1 || roomy >= at || nowMs - state.changedMs < RELEASE_EVERY_MS) return moveTo(state)
   const goal = places[roomy]!.position
   if (goal.rung !== state.rung) return moveTo(places.findLast(({ position }) => position.rung === goal.rung)!.position)
-  const steps = Math.max(MIN_RELEASE_STEPS, Math.ceil((current - roomy) / 2))
-  return moveTo(places[Math.max(roomy, current - steps)]!.position)
+  const steps = Math.max(MIN_RELEASE_STEPS, Math.ceil((at - roomy) / 2))
+  return moveTo(places[Math.max(roomy, at - steps)]!.position)
 }

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Configuration } from '@espalier/shared/configuration'
 import { describeError, TransportError } from '@espalier/shared/errors'
 import type { Digest } from '@espalier/shared/ids'
 import type { Family } from '@espalier/shared/manifest/open-family'
@@ -146,6 +147,10 @@ export class SlotUpdates {
   /** Follow a plan of the version that has the frames; in safe mode, its limits alone. */
   follow(plan: Plan): void {
     this.#options.slot.follow(this.#isSafe ? this.#safe(this.#current, plan) : plan)
+  }
+
+  get configuration(): Configuration {
+    return this.#options.slot.configuration
   }
 
   factors(): Factors {

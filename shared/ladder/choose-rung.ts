@@ -1,4 +1,4 @@
-import { configurationId, isSameGraph } from '../configuration.ts'
+import { type Configuration, configurationId, isSameGraph } from '../configuration.ts'
 import type { CapsuleSlot } from '../messages/capsule.ts'
 import { DEADLINE_SHARE } from './deadline.ts'
 
@@ -14,8 +14,9 @@ export interface Conditions {
   readonly thermalHeadroom?: number | undefined
   /** What is left of a battery that is not charging: 1 enough, 0 nearly empty. Absent: mains. */
   readonly batteryHeadroom?: number | undefined
-  /** What runs now, by id: staying is worth a little. */
-  readonly running?: string | undefined
+  /** What was chosen last, by id, and what runs, which a brake may have left it for: staying is worth a little. */
+  readonly chosen?: string | undefined
+  readonly runs?: Configuration | undefined
 }
 
 /** Prices are taken as they are this long, and then as if everything became scarcer by one per cent a minute. */
@@ -24,8 +25,12 @@ const SCARCER_PER_S = 0.01 / 60
 /** Staying with a graph is worth this share of the best rung's utility; staying with the very configuration a little more. */
 const SAME_GRAPH_BONUS = 0.02
 const SAME_CONFIGURATION_BONUS = 0.01
-/** What runs may be this much over a limit before it is left for being over it: limits are measured, and noisy. */
+/**
+ * What was chosen and runs may be this much over a limit before it is left for being over it: limits are measured, and
+ * noisy. Another graph has to be this far below: changing costs, and changing back soon costs twice.
+ */
 const STAYING_SLACK = 1.03
+const ENTERING_SHARE = 0.95
 
 /** How much dearer everything is taken to be because the prices are old. @returns At least 1. */
 export function scarcityAt(ageS: number): number {
@@ -60,21 +65,22 @@ export function chooseRung(capsule: CapsuleSlot, validS: number, conditions: Con
   const limitW = powerLimitW(capsule, conditions)
   const limitBps = lease.rateBps ?? Number.POSITIVE_INFINITY
   const scarcity = scarcityAt(ageS)
-  const running = ladder.find(({ configuration }) => configurationId(configuration) === conditions.running)
+  const chosen = ladder.find(({ configuration }) => configurationId(configuration) === conditions.chosen)
+  const runs = conditions.runs ?? chosen?.configuration
   const bestUtility = Math.max(...ladder.map(({ utility }) => utility))
   let best: { rung: number; worth: number } | undefined
   for (const [i, rung] of ladder.entries()) {
     const rateBps = rung.rateBps * rateFactor
     const powerW = rung.powerW * powerFactor
-    const slack = rung === running ? STAYING_SLACK : 1
-    const isOver = rateBps > slack * limitBps || powerW > slack * limitW
+    const isSame = isSameGraph(rung.configuration, runs)
+    const slack = rung === chosen && isSame ? STAYING_SLACK : 1
+    const share = runs === undefined || isSame ? slack : ENTERING_SHARE
+    const isOver = rateBps > share * limitBps || powerW > share * limitW
     const intervalMs = 1000 / rung.configuration.frameRate
     const isLate = (rung.latencyMs ?? 0) * slowdown > slack * DEADLINE_SHARE * intervalMs
     if (isOver || isLate) continue
     const bonus =
-      bestUtility *
-      ((isSameGraph(rung.configuration, running?.configuration) ? SAME_GRAPH_BONUS : 0) +
-        (rung === running ? SAME_CONFIGURATION_BONUS : 0))
+      bestUtility * ((isSame ? SAME_GRAPH_BONUS : 0) + (rung === chosen && isSame ? SAME_CONFIGURATION_BONUS : 0))
     // Whole millionths, so that no rounding of a sum decides; the better rung, which comes first, wins a tie.
     const worth = Math.round(
       1e6 * (rung.utility + bonus - (scarcity - 1) * (prices.lambda * rateBps + prices.mu * powerW)),

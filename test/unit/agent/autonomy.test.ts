@@ -179,7 +179,14 @@ test('Steering follows the capsule while alone, the floor once it has ended, and
     onEvent: (event) => events.push(event),
   })
   const slots = new Map([
-    [SLOT, { follow: (plan: Plan) => void followed.push(plan), factors: () => ({ rate: 1, power: 1, latency: 1 }) }],
+    [
+      SLOT,
+      {
+        follow: (plan: Plan) => void followed.push(plan),
+        configuration: configurationOf(0),
+        factors: () => ({ rate: 1, power: 1, latency: 1 }),
+      },
+    ],
   ])
   const at = (nextMs: number, isConnected: boolean): void => {
     ms = nextMs

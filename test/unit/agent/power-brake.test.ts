@@ -1,5 +1,6 @@
 import { Governor } from '@espalier/agent/governor/governor'
 import { PowerWatch } from '@espalier/agent/governor/power-watch'
+import type { Configuration } from '@espalier/shared/configuration'
 import { slotIdSchema } from '@espalier/shared/ids'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
@@ -72,6 +73,28 @@ test('the brake stays on a rung that draws a little less than the lease, before 
     ran.add(governor.decide(atMs).variant)
   }
   expect([...ran]).toEqual(['v0'])
+})
+
+test('a rung is not left for its power where its rate is over, and its alpha comes back where its rate has room', () => {
+  const expectedBps = (alpha255: number): number => 1000 * (1 - alpha255 / 512)
+  const rateModel = {
+    ...RATE_MODEL,
+    expectedBits: () => 200,
+    expectedBpsOn: () => (configuration: Configuration) => expectedBps(configuration.alpha255),
+    maxAlpha255: 255,
+  }
+  const governor = new Governor({ ladder, leaseBps: 1000, leasePowerW: WATTS[0]! / 0.965 }, 0, rateModel)
+  const alphas: number[] = []
+  for (let atMs = 200; atMs <= 60_000; atMs += 200) {
+    if (atMs % 1000 === 0) governor.recordPower({ atMs, durationMs: 1000, powerW: WATTS[0]! })
+    const configuration = governor.decide(atMs)
+    expect(configuration.variant).toBe('v0')
+    alphas.push(configuration.alpha255)
+    const content = atMs < 20_000 ? 1.2 : 0.8
+    governor.recordSent({ atMs, bits: (content * expectedBps(configuration.alpha255)) / 5, configuration })
+  }
+  expect(Math.max(...alphas)).toBeGreaterThan(0)
+  expect(alphas.at(-1)).toBe(0)
 })
 
 test('of a second in which the rung changed, each rung is expected to have drawn its part', () => {

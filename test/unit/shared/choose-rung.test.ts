@@ -2,6 +2,7 @@ import { configurationId } from '@espalier/shared/configuration'
 import { type Conditions, chooseRung, scarcityAt } from '@espalier/shared/ladder/choose-rung'
 import { ladderFrom } from '@espalier/shared/ladder/ladder-from'
 import { type CapsuleSlot, capsuleSchema } from '@espalier/shared/messages/capsule'
+import type { Rung } from '@espalier/shared/messages/controller'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { makeConfiguration } from '../make-configuration.ts'
@@ -29,7 +30,7 @@ const anyConditions: fc.Arbitrary<Conditions> = fc.record({
   slowdown: fc.double({ min: 0.5, max: 6, noNaN: true }),
   thermalHeadroom: fc.option(fc.double({ min: 0, max: 1, noNaN: true }), { nil: undefined }),
   batteryHeadroom: fc.option(fc.double({ min: 0, max: 1, noNaN: true }), { nil: undefined }),
-  running: fc.option(fc.constantFrom(...slotOf().ladder.map((r) => configurationId(r.configuration))), {
+  chosen: fc.option(fc.constantFrom(...slotOf().ladder.map((r) => configurationId(r.configuration))), {
     nil: undefined,
   }),
 })
@@ -62,6 +63,20 @@ describe('chooseRung()', () => {
     )
     expect(chosen).toEqual([0, 1, 2, 3])
     expect(chooseRung(slotOf({ lease: {} }), VALID_S, { ...fine, batteryHeadroom: 0 })).toBe(3)
+  })
+
+  test('changes the graph only for one that is well within the limits, also back to one that a brake has left', () => {
+    const [heavy, light] = [rungOf(0, 300, 3.5, 1), rungOf(0, 300, 2, 0.8)].map((each, i) => ({
+      ...each,
+      configuration: { ...each.configuration, variant: `v${i}` },
+    })) as [Rung, Rung]
+    const slot = slotOf({ ladder: [heavy, light], lease: { powerW: 3.6 } })
+    const chosen = configurationId(heavy.configuration)
+    // 3.5 W of 3.6 W, and a little more, is good enough to stay, and too much to come for.
+    expect(chooseRung(slot, VALID_S, { ...fine, chosen, runs: heavy.configuration, powerFactor: 1.05 })).toBe(0)
+    expect(chooseRung(slot, VALID_S, { ...fine, chosen, runs: light.configuration })).toBe(1)
+    expect(chooseRung(slot, VALID_S, { ...fine, chosen, runs: light.configuration, powerFactor: 0.97 })).toBe(0)
+    expect(chooseRung(slot, VALID_S, fine)).toBe(0)
   })
 
   test('drifts to cheaper rungs as prices age, by one per cent a minute after ten minutes', () => {
