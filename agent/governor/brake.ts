@@ -266,7 +266,11 @@ export function brake(state: BrakeState, situation: Situation, { isNewPlan = fal
   )
   if (roomy === -1 || roomy >= at || nowMs - state.changedMs < RELEASE_EVERY_MS) return moveTo(state)
   const goal = places[roomy]!.position
-  if (goal.rung !== state.rung) return moveTo(places.findLast(({ position }) => position.rung === goal.rung)!.position)
+  if (goal.rung !== state.rung) {
+    // With no more bits than now: what another graph does with this scene shows only once it runs.
+    const above = places.filter(({ position }) => position.rung === goal.rung)
+    return moveTo((above.find(({ rate }) => rate <= current.rate) ?? above.at(-1)!).position)
+  }
   const steps = Math.max(MIN_RELEASE_STEPS, Math.ceil((at - roomy) / 2))
   return moveTo(places[Math.max(roomy, at - steps)]!.position)
 }
