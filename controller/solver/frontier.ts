@@ -67,20 +67,6 @@ export class FrontierWriter {
     return end - at
   }
 
-  /** The same with all options kept. */
-  writeAll(options: OptionColumns, from: number, to: number, frontier: Frontier, at: number): number {
-    const order = this.#sort(options, from, to - from)
-    const { rateBps, powerMw, utility } = options
-    for (let i = 0; i < order.length; i++) {
-      const option = order[i]!
-      frontier.rate[at + i] = rateBps[from + option]!
-      frontier.power[at + i] = powerMw[from + option]!
-      frontier.utility[at + i] = utility[from + option]!
-      frontier.option[at + i] = option
-    }
-    return order.length
-  }
-
   /** Sorted by insertion: a slot has tens of options, and begins with the order of another. */
   #sort(options: OptionColumns, from: number, count: number): Int32Array {
     if (count > this.#sortedRate.length) {
@@ -108,6 +94,38 @@ export class FrontierWriter {
     }
     return order
   }
+}
+
+/** Write all options of a slot: the first is the one that `FrontierWriter` would write first, the others follow in their own order. */
+export function writeAll(options: OptionColumns, from: number, to: number, frontier: Frontier, at: number): number {
+  const { rateBps, powerMw, utility } = options
+  const { rate, power, utility: worth, option } = frontier
+  const count = to - from
+  let [first, least] = [0, rateBps[from]!]
+  for (let i = 0; i < count; i++) {
+    const r = rateBps[from + i]!
+    rate[at + i] = r
+    power[at + i] = powerMw[from + i]!
+    worth[at + i] = utility[from + i]!
+    option[at + i] = i
+    if (r < least || (r === least && isBefore(options, from + i, from + first))) {
+      first = i
+      least = r
+    }
+  }
+  if (first > 0) {
+    swap(rate, at, at + first)
+    swap(power, at, at + first)
+    swap(worth, at, at + first)
+    swap(option, at, at + first)
+  }
+  return count
+}
+
+function swap(column: Float64Array | Int32Array, a: number, b: number): void {
+  const kept = column[a]!
+  column[a] = column[b]!
+  column[b] = kept
 }
 
 /** Of two options of the same rate. What is left of ties the position decides, so that no order to begin with does. */

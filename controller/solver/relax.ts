@@ -51,9 +51,9 @@ export class Relaxer {
   readonly #value: Float64Array
   readonly #power: Float64Array
   readonly #carbon: Float64Array
-  /** Of one slot: values of the points on its hull, and which those are. */
-  readonly #hullValue: Float64Array
-  readonly #hullPoint: Int32Array
+  /** Of one slot: utility less what power costs, of each point, and the points on its hull. */
+  readonly #worth: Float64Array
+  readonly #hull: Int32Array
   /** Of one cell: steps along the hulls. */
   readonly #place: Int32Array
   readonly #point: Int32Array
@@ -86,8 +86,8 @@ export class Relaxer {
     this.#carbon = new Float64Array(siteRate.length)
     let longest = 0
     for (let k = 0; k < slotAt.length; k++) longest = Math.max(longest, pointStart[k + 1]! - pointStart[k]!)
-    this.#hullValue = new Float64Array(longest)
-    this.#hullPoint = new Int32Array(longest)
+    this.#worth = new Float64Array(longest)
+    this.#hull = new Int32Array(longest)
     let most = 0
     for (let c = 0; c < cellRate.length; c++) {
       const [first, last] = [siteStart[cellStart[c]!]!, siteStart[cellStart[c + 1]!]!]
@@ -102,7 +102,7 @@ export class Relaxer {
     this.#order = new Int32Array(most)
     this.#cellMu = new Float64Array(cellRate.length)
     this.#cellNu = new Float64Array(cellRate.length)
-    this.#near = new NearPoints(tables, longest)
+    this.#near = new NearPoints(tables)
     this.#muLow = new Float64Array(cellRate.length)
     this.#muHigh = new Float64Array(cellRate.length)
     this.#nearNu = new Float64Array(cellRate.length).fill(Number.NaN)
@@ -118,15 +118,25 @@ export class Relaxer {
 
   #openCell(cell: number): void {
     const { cellStart } = this.#tables
-    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) this.#open(s)
+    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) if (this.#isClosed(s)) this.#open(s)
     this.#nearNu[cell] = Number.NaN
-    this.#isChanged[cell] = 0
+  }
+
+  #isClosed(site: number): boolean {
+    return this.#lambdaHigh[site]! < Number.POSITIVE_INFINITY
   }
 
   #open(site: number): void {
-    this.#near.open(site)
+    this.#near.forget(site)
     this.#lambdaLow[site] = 0
     this.#lambdaHigh[site] = Number.POSITIVE_INFINITY
+  }
+
+  #renew(cell: number): void {
+    const { cellStart } = this.#tables
+    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) this.#open(s)
+    this.#nearNu[cell] = Number.NaN
+    this.#isChanged[cell] = 0
   }
 
   /**
@@ -155,6 +165,12 @@ export class Relaxer {
       sitePower: this.#power.slice(),
       siteCarbon: this.#carbon.slice(),
     }
+  }
+
+  /** Have `taken`, `lambda` and `gamma` say what every cell does at the prices: those that were asked them last do. */
+  settleAt(mu: number, nu: number): void {
+    for (let c = 0; c < this.#cellMu.length; c++)
+      if (this.#cellMu[c] !== mu || this.#cellNu[c] !== nu) this.relaxCell(c, mu, nu)
   }
 
   /** A convex function with the same slope at two prices is a line between them. @returns False where the slopes differ. */
@@ -213,13 +229,15 @@ export class Relaxer {
     const { cellStart, cellRate, isStuck } = this.#tables
     const isGateway = cellRate[cell]! < Number.POSITIVE_INFINITY
     this.gamma[cell] = 0
-    if (this.#isChanged[cell] === 1) this.#openCell(cell)
+    if (this.#isChanged[cell] === 1) this.#renew(cell)
     if (isGateway) {
+      this.#cellMu[cell] = mu
+      this.#cellNu[cell] = nu
       this.#relaxGateway(cell, mu, nu)
       return
     }
     const [first, last] = [cellStart[cell]!, cellStart[cell + 1]!]
-    if (this.#cellMu[cell] === 0 && first > 0) this.lambda.fill(this.lambda[first - 1]!, first, last)
+    if (this.#cellMu[cell] === 0 && first > 0) this.#guess(first, last)
     this.#prepare(cell, mu, nu)
     const window = this.#windowOf(cell, mu, nu)
     this.#cellMu[cell] = mu
@@ -234,9 +252,23 @@ export class Relaxer {
       const low = Math.max(this.#lambdaLow[s]!, lambda / window)
       const high = Math.min(this.#lambdaHigh[s]!, lambda * window)
       if (lambda > 0 && low < high && this.#relaxSite(s, mu, nu, low, high)) continue
-      if (this.#lambdaLow[s]! > 0) this.#open(s)
+      if (this.#isClosed(s)) {
+        if (this.#relaxSite(s, mu, nu, this.#lambdaLow[s]!, this.#lambdaHigh[s]!)) continue
+        this.#open(s)
+      }
       this.#relaxSite(s, mu, nu, 0, Number.POSITIVE_INFINITY)
       if (this.#nearNu[cell] === nu) this.#close(s, cell, WIDEST_WINDOW)
+    }
+  }
+
+  /** What rate may cost sites that were never asked: the less of it a slot has, the more, by the site before them. */
+  #guess(first: number, last: number): void {
+    const { siteRate, siteStart } = this.#tables
+    const shareOf = (s: number): number => siteRate[s]! / (siteStart[s + 1]! - siteStart[s]!)
+    const worth = this.lambda[first - 1]! * shareOf(first - 1)
+    for (let s = first; s < last; s++) {
+      const price = worth / shareOf(s)
+      this.lambda[s] = Number.isFinite(price) ? price : 0
     }
   }
 
@@ -347,28 +379,36 @@ export class Relaxer {
    * @returns The rate so far.
    */
   #collect(site: number, mu: number, nu: number, low: number, high: number): number {
-    const { siteStart, pointStart, rate, power, utility, carbon } = this.#tables
+    const { siteStart, carbon } = this.#tables
     const near = this.#near
-    const hullValue = this.#hullValue
-    const hullPoint = this.#hullPoint
+    near.open(site)
+    const { rate, power, utility } = near
+    const worth = this.#worth
+    const hull = this.#hull
     const [places, points, rates] = [this.#place, this.#point, this.#rate]
     const [gains, powers, slopes] = [this.#gain, this.#stepPower, this.#slope]
     const isWhole = high === Number.POSITIVE_INFINITY
-    let [least, powerMw, carbonUgPerH] = [near.rate[site]!, near.power[site]!, near.carbon[site]!]
-    let value = near.utility[site]! - mu * powerMw - nu * carbonUgPerH
+    let [least, powerMw, carbonUgPerH] = [near.siteRate[site]!, near.sitePower[site]!, near.siteCarbon[site]!]
+    let value = near.siteUtility[site]! - mu * powerMw - nu * carbonUgPerH
     let steps = this.#steps
     const first = siteStart[site]!
-    for (let i = first; i < first + near.placeCount[site]!; i++) {
+    const last = first + near.placeCount[site]!
+    for (let i = first; i < last; i++) {
       const k = near.place[i]!
       const price = mu + nu * carbon[k]!
-      const from = pointStart[k]!
-      const to = from + near.pointCount[k]!
-      const leastRate = rate[near.point[from]!]!
-      let [start, startWorth, end, endWorth] = [from, Number.NEGATIVE_INFINITY, from, Number.NEGATIVE_INFINITY]
-      for (let j = from; j < to; j++) {
-        const point = near.point[j]!
-        const v = utility[point]! - price * power[point]!
-        const r = rate[point]!
+      const from = near.start[i]!
+      const count = near.end[i]! - from
+      const leastRate = rate[from]!
+      // What was best the last time most often is, and no comparison surprises.
+      let start = isWhole ? 0 : near.lowest[i]!
+      let end = near.highest[i]!
+      let startWorth = utility[from + start]! - price * power[from + start]!
+      if (!isWhole) startWorth -= high * rate[from + start]!
+      let endWorth = utility[from + end]! - price * power[from + end]! - low * rate[from + end]!
+      for (let j = 0; j < count; j++) {
+        const v = utility[from + j]! - price * power[from + j]!
+        const r = rate[from + j]!
+        worth[j] = v
         const atHigh = isWhole ? (r === leastRate ? v : Number.NEGATIVE_INFINITY) : v - high * r
         const atLow = v - low * r
         if (atHigh > startWorth) {
@@ -380,43 +420,40 @@ export class Relaxer {
           end = j
         }
       }
-      let last = near.point[start]!
-      const startValue = utility[last]! - price * power[last]!
-      this.taken[k] = last
-      least += rate[last]!
-      value += startValue
-      powerMw += power[last]!
-      carbonUgPerH += power[last]! * carbon[k]!
+      near.lowest[i] = start
+      near.highest[i] = end
+      const at = from + start
+      this.taken[k] = near.point[at]!
+      least += rate[at]!
+      value += worth[start]!
+      powerMw += power[at]!
+      carbonUgPerH += power[at]! * carbon[k]!
       if (end <= start) continue
       let top = 0
-      hullValue[0] = startValue
-      hullPoint[0] = last
+      hull[0] = start
       for (let j = start + 1; j <= end; j++) {
-        const point = near.point[j]!
-        const v = utility[point]! - price * power[point]!
-        if (v <= hullValue[top]!) continue
-        const r = rate[point]!
-        if (r === rate[hullPoint[top]!]!) top--
+        const v = worth[j]!
+        if (v <= worth[hull[top]!]!) continue
+        const r = rate[from + j]!
+        if (r === rate[from + hull[top]!]!) top--
         while (top >= 1) {
-          const a = rate[hullPoint[top - 1]!]!
-          const b = rate[hullPoint[top]!]!
-          if ((v - hullValue[top]!) * (b - a) < (hullValue[top]! - hullValue[top - 1]!) * (r - b)) break
+          const [before, middle] = [hull[top - 1]!, hull[top]!]
+          const [a, b] = [rate[from + before]!, rate[from + middle]!]
+          if ((v - worth[middle]!) * (b - a) < (worth[middle]! - worth[before]!) * (r - b)) break
           top--
         }
-        hullValue[++top] = v
-        hullPoint[top] = point
+        hull[++top] = j
       }
       for (let h = 1; h <= top; h++) {
-        const point = hullPoint[h]!
-        const more = rate[point]! - rate[last]!
-        const gain = hullValue[h]! - hullValue[h - 1]!
+        const [below, above] = [hull[h - 1]!, hull[h]!]
+        const more = rate[from + above]! - rate[from + below]!
+        const gain = worth[above]! - worth[below]!
         places[steps] = k
-        points[steps] = point
+        points[steps] = near.point[from + above]!
         rates[steps] = more
         gains[steps] = gain
-        powers[steps] = power[point]! - power[last]!
+        powers[steps] = power[from + above]! - power[from + below]!
         slopes[steps++] = gain / more
-        last = point
       }
     }
     this.#steps = steps

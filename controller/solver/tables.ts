@@ -1,5 +1,5 @@
 import type { FleetColumns, FleetLimits } from './columns.ts'
-import { FrontierWriter, type OptionColumns } from './frontier.ts'
+import { FrontierWriter, type OptionColumns, writeAll } from './frontier.ts'
 
 /**
  * The fleet in the order in which it is swept: slots by site, sites by gateway. A cell is a gateway with its sites, or
@@ -106,7 +106,7 @@ export function makeTables(columns: FleetColumns, { isPruned = true, room }: Tab
     const [from, to] = [start[slot]!, start[slot + 1]!]
     pointCount[k] = isPruned
       ? frontier.write(columns, from, to, points, pointStart[k]!)
-      : frontier.writeAll(columns, from, to, points, pointStart[k]!)
+      : writeAll(columns, from, to, points, pointStart[k]!)
     pointStart[k + 1] = pointStart[k]! + to - from
   }
   const tables: Tables = {
