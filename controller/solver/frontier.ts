@@ -96,36 +96,17 @@ export class FrontierWriter {
   }
 }
 
-/** Write all options of a slot: the first is the one that `FrontierWriter` would write first, the others follow in their own order. */
-export function writeAll(options: OptionColumns, from: number, to: number, frontier: Frontier, at: number): number {
-  const { rateBps, powerMw, utility } = options
-  const { rate, power, utility: worth, option } = frontier
-  const count = to - from
-  let [first, least] = [0, rateBps[from]!]
-  for (let i = 0; i < count; i++) {
-    const r = rateBps[from + i]!
-    rate[at + i] = r
-    power[at + i] = powerMw[from + i]!
-    worth[at + i] = utility[from + i]!
-    option[at + i] = i
-    if (r < least || (r === least && isBefore(options, from + i, from + first))) {
-      first = i
-      least = r
-    }
+/** The option of a slot that `FrontierWriter` would write first. */
+export function findLeast(options: OptionColumns, from: number, to: number): number {
+  const { rateBps } = options
+  let [least, rate] = [from, rateBps[from]!]
+  for (let option = from + 1; option < to; option++) {
+    const r = rateBps[option]!
+    if (r > rate || (r === rate && !isBefore(options, option, least))) continue
+    least = option
+    rate = r
   }
-  if (first > 0) {
-    swap(rate, at, at + first)
-    swap(power, at, at + first)
-    swap(worth, at, at + first)
-    swap(option, at, at + first)
-  }
-  return count
-}
-
-function swap(column: Float64Array | Int32Array, a: number, b: number): void {
-  const kept = column[a]!
-  column[a] = column[b]!
-  column[b] = kept
+  return least
 }
 
 /** Of two options of the same rate. What is left of ties the position decides, so that no order to begin with does. */

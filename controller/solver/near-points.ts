@@ -96,7 +96,11 @@ export class NearPoints {
     const [mu, lambda] = [(box.muLow + box.muHigh) / 2, (box.lambdaLow + box.lambdaHigh) / 2]
     const [muReach, lambdaReach] = [box.muHigh - mu, box.lambdaHigh - lambda]
     const [first, last] = [siteStart[site]!, siteStart[site + 1]!]
-    let [rateSum, powerSum, utilitySum, carbonSum, kept] = [0, 0, 0, 0, first]
+    let rateSum = 0
+    let powerSum = 0
+    let utilitySum = 0
+    let carbonSum = 0
+    let kept = first
     let end = pointStart[first]!
     let guess = 0
     for (let k = first; k < last; k++) {
@@ -105,11 +109,13 @@ export class NearPoints {
       const to = from + pointCount[k]!
       // Against the best so far, beginning with the option that was best for the slot before: few are left to be asked twice.
       let best = from + guess < to ? from + guess : from
-      let [bestPower, bestRate] = [power[best]!, rate[best]!]
+      let bestPower = power[best]!
+      let bestRate = rate[best]!
       let bestWorth = utility[best]! - price * bestPower - lambda * bestRate
       const start = end
       for (let at = from; at < to; at++) {
-        const [p, r] = [power[at]!, rate[at]!]
+        const p = power[at]!
+        const r = rate[at]!
         const worth = utility[at]! - price * p - lambda * r
         // Counted rather than branched on: which points stay, no processor foresees.
         point[end] = at
@@ -126,7 +132,8 @@ export class NearPoints {
       end = start
       for (let i = start; i < listed; i++) {
         const at = point[i]!
-        const [p, r] = [power[at]!, rate[at]!]
+        const p = power[at]!
+        const r = rate[at]!
         const loss = bestWorth - (utility[at]! - price * p - lambda * r)
         point[end] = at
         end += Number(loss <= muReach * Math.abs(p - bestPower) + lambdaReach * Math.abs(r - bestRate))

@@ -356,12 +356,12 @@ export class Relaxer {
 
   /** A stuck site gets its least rates. */
   #takeLeast(site: number, mu: number, nu: number): number {
-    const { siteStart, pointStart, rate, power, utility, carbon } = this.#tables
-    let [least, value, powerMw, carbonUgPerH] = [0, 0, 0, 0]
+    const { siteStart, least, rate, power, utility, carbon } = this.#tables
+    let [used, value, powerMw, carbonUgPerH] = [0, 0, 0, 0]
     for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) {
-      const point = pointStart[k]!
+      const point = least[k]!
       this.taken[k] = point
-      least += rate[point]!
+      used += rate[point]!
       value += utility[point]! - (mu + nu * carbon[k]!) * power[point]!
       powerMw += power[point]!
       carbonUgPerH += power[point]! * carbon[k]!
@@ -369,7 +369,7 @@ export class Relaxer {
     this.#value[site] = value
     this.#power[site] = powerMw
     this.#carbon[site] = carbonUgPerH
-    return least
+    return used
   }
 
   /**
@@ -388,7 +388,9 @@ export class Relaxer {
     const [places, points, rates] = [this.#place, this.#point, this.#rate]
     const [gains, powers, slopes] = [this.#gain, this.#stepPower, this.#slope]
     const isWhole = high === Number.POSITIVE_INFINITY
-    let [least, powerMw, carbonUgPerH] = [near.siteRate[site]!, near.sitePower[site]!, near.siteCarbon[site]!]
+    let least = near.siteRate[site]!
+    let powerMw = near.sitePower[site]!
+    let carbonUgPerH = near.siteCarbon[site]!
     let value = near.siteUtility[site]! - mu * powerMw - nu * carbonUgPerH
     let steps = this.#steps
     const first = siteStart[site]!
@@ -437,15 +439,18 @@ export class Relaxer {
         const r = rate[from + j]!
         if (r === rate[from + hull[top]!]!) top--
         while (top >= 1) {
-          const [before, middle] = [hull[top - 1]!, hull[top]!]
-          const [a, b] = [rate[from + before]!, rate[from + middle]!]
+          const before = hull[top - 1]!
+          const middle = hull[top]!
+          const a = rate[from + before]!
+          const b = rate[from + middle]!
           if ((v - worth[middle]!) * (b - a) < (worth[middle]! - worth[before]!) * (r - b)) break
           top--
         }
         hull[++top] = j
       }
       for (let h = 1; h <= top; h++) {
-        const [below, above] = [hull[h - 1]!, hull[h]!]
+        const below = hull[h - 1]!
+        const above = hull[h]!
         const more = rate[from + above]! - rate[from + below]!
         const gain = worth[above]! - worth[below]!
         places[steps] = k

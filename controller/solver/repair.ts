@@ -109,7 +109,9 @@ function listGains(tables: Tables, prices: Prices, ledger: Ledger): Moves {
     const end = pointStart[k]! + pointCount[k]!
     const nowUtility = utility[now]!
     const mostRate = rate[now]! + Math.max(0, Math.min(siteRoom[site]!, cellRoom[cellOfSite[site]!]!))
-    let [best, to, weight] = [0, -1, 0]
+    let best = 0
+    let to = -1
+    let weight = 0
     for (let point = pointStart[k]!; point < end; point++) {
       // Asked together, this is almost always no, and a processor foresees that; one after the other it does not.
       if ((Number(utility[point]! > nowUtility) & Number(rate[point]! <= mostRate)) === 0) continue
@@ -117,7 +119,10 @@ function listGains(tables: Tables, prices: Prices, ledger: Ledger): Moves {
       const gain = utility[point]! - nowUtility
       // Free gains come first, the greatest before all; 1 micro-utility is the least that there is.
       const taken = Math.max(1e-3, costOf(tables, prices, k, point) - costOf(tables, prices, k, now))
-      if (gain / taken > best) [best, to, weight] = [gain / taken, point, taken]
+      if (gain / taken <= best) continue
+      best = gain / taken
+      to = point
+      weight = taken
     }
     if (to >= 0) push(moves, k, to, best, weight)
   }

@@ -91,7 +91,8 @@ export class SiteSolver {
     const relaxed = best + (lambda === 0 ? 0 : lambda * capacity)
     const epsilon = EPSILON * (1 + Math.abs(relaxed))
     const first = siteStart[site]!
-    let [room, reduced] = [capacity, 0]
+    let room = capacity
+    let reduced = 0
     for (let k = first; k < siteStart[site + 1]!; k++) {
       room -= rate[choice[k]!]!
       reduced += this.#best[k - first]! - this.#worth[choice[k]! - pointStart[first]!]!
@@ -114,7 +115,8 @@ export class SiteSolver {
     let sum = 0
     for (let k = first; k < last; k++) {
       const powerPrice = mu + nu * carbon[k]!
-      const [from, to] = [pointStart[k]!, pointStart[k]! + pointCount[k]!]
+      const from = pointStart[k]!
+      const to = pointStart[k]! + pointCount[k]!
       // The choice is the best most often: from there on both ways, little is better. Of equals the first.
       let base = choice[k]!
       let best = utility[base]! - powerPrice * power[base]! - ratePrice * rate[base]!
@@ -151,7 +153,8 @@ export class SiteSolver {
     const [points, costs] = [this.#point, this.#reduced]
     let end = 0
     for (let k = first; k < last; k++) {
-      const [from, to] = [pointStart[k]!, pointStart[k]! + pointCount[k]!]
+      const from = pointStart[k]!
+      const to = pointStart[k]! + pointCount[k]!
       const best = this.#best[k - first]!
       const base = this.#base[k - first]!
       const start = end
@@ -183,16 +186,24 @@ export class SiteSolver {
     const origin = pointStart[first]!
     const [worth, points, costs, start] = [this.#worth, this.#point, this.#reduced, this.#start]
     const costOf = (k: number): number => this.#best[k - first]! - worth[choice[k]! - origin]!
-    let [room, reduced] = [roomBefore, reducedBefore]
+    let room = roomBefore
+    let reduced = reducedBefore
     for (;;) {
-      let [bestGain, place, to] = [epsilon, -1, -1]
+      let bestGain = epsilon
+      let place = -1
+      let to = -1
       for (let k = first; k < last; k++) {
-        const [nowRate, nowCost] = [rate[choice[k]!]!, costOf(k)]
+        const nowRate = rate[choice[k]!]!
+        const nowCost = costOf(k)
         const end = start[k + 1 - first]!
         for (let i = start[k - first]!; i < end; i++) {
           const more = rate[points[i]!]! - nowRate
           const gain = nowCost - costs[i]! + lambda * more
-          if (gain > bestGain && more <= room) [bestGain, place, to] = [gain, k, i]
+          if (gain > bestGain && more <= room) {
+            bestGain = gain
+            place = k
+            to = i
+          }
         }
       }
       if (place < 0) return lambda === 0 ? reduced : reduced + lambda * room
@@ -231,7 +242,8 @@ export class SiteSolver {
       const base = this.#base[k - first]!
       const old = this.#states
       for (let j = this.#start[k - first]!; j < this.#start[k + 1 - first]!; j++) {
-        const [point, reduced] = [this.#point[j]!, this.#reduced[j]!]
+        const point = this.#point[j]!
+        const reduced = this.#reduced[j]!
         if (point === base || reduced >= this.#bestLoss) continue
         const step = { place: k, point, rate: rate[point]! - rate[base]!, loss: reduced }
         if (!this.#merge(old, step, next, lambda, capacity, epsilon)) return false
@@ -257,7 +269,9 @@ export class SiteSolver {
   ): boolean {
     const grown = this.#states
     const [out, spare] = this.#spares
-    let [i, j, count] = [0, 0, 0]
+    let i = 0
+    let j = 0
+    let count = 0
     let mostWorth = Number.NEGATIVE_INFINITY
     while (i < grown.count || j < old.count) {
       const keptUsed = i < grown.count ? grown.used[i]! : Number.POSITIVE_INFINITY

@@ -1,5 +1,5 @@
 import type { FleetColumns, FleetLimits } from './columns.ts'
-import { FrontierWriter, type OptionColumns, writeAll } from './frontier.ts'
+import { FrontierWriter, findLeast, type OptionColumns } from './frontier.ts'
 
 /**
  * The fleet in the order in which it is swept: slots by site, sites by gateway. A cell is a gateway with its sites, or
@@ -24,13 +24,15 @@ export interface Tables {
   readonly gatewayAt: Int32Array
   /** g/kWh, of each place. */
   readonly carbon: Float64Array
-  /** Points of the slot at place k: `pointStart[k]` to `pointStart[k] + pointCount[k]`, its frontier in order of rate. */
+  /** Points of the slot at place k: `pointStart[k]` to `pointStart[k] + pointCount[k]`, its frontier in order of rate, or all its options. */
   readonly pointStart: Int32Array
   readonly pointCount: Int32Array
   readonly rate: Float64Array
   readonly power: Float64Array
   readonly utility: Float64Array
   readonly option: Int32Array
+  /** The point of least rate, of each place. */
+  readonly least: Int32Array
   /** 1: even the least rates exceed the limit; the site gets those, and no price moves it. */
   readonly isStuck: Uint8Array
   /** 1: that holds for the gateway as a whole. */
@@ -97,18 +99,27 @@ export function makeTables(columns: FleetColumns, { isPruned = true, room }: Tab
           utility: new Float64Array(options),
           option: new Int32Array(options),
         }
+  const least = new Int32Array(slots)
   const frontier = new FrontierWriter()
   for (let k = 0; k < slots; k++) {
     const slot = slotAt[k]!
     placeOf[slot] = k
     siteOfPlace[k] = siteKeys[slot]!
     carbon[k] = carbonGPerKwh?.[slot] ?? 0
-    const [from, to] = [start[slot]!, start[slot + 1]!]
-    pointCount[k] = isPruned
-      ? frontier.write(columns, from, to, points, pointStart[k]!)
-      : writeAll(columns, from, to, points, pointStart[k]!)
-    pointStart[k + 1] = pointStart[k]! + to - from
+    const from = start[slot]!
+    const to = start[slot + 1]!
+    const at = pointStart[k]!
+    pointStart[k + 1] = at + to - from
+    if (isPruned) {
+      pointCount[k] = frontier.write(columns, from, to, points, at)
+      least[k] = at
+    } else {
+      pointCount[k] = to - from
+      least[k] = at + findLeast(columns, from, to) - from
+      for (let i = 0; i < to - from; i++) points.option[at + i] = i
+    }
   }
+  if (!isPruned) copyPoints(columns, slotAt, pointStart, points)
   const tables: Tables = {
     limits,
     slotAt,
@@ -122,6 +133,7 @@ export function makeTables(columns: FleetColumns, { isPruned = true, room }: Tab
     pointStart,
     pointCount,
     ...points,
+    least,
     isStuck: new Uint8Array(siteAt.length),
     isCellStuck: new Uint8Array(cells.cellRate.length),
   }
@@ -129,9 +141,26 @@ export function makeTables(columns: FleetColumns, { isPruned = true, room }: Tab
   return tables
 }
 
-function leastRate({ siteStart, pointStart, rate }: Tables, site: number): number {
+/** Copy all options; those of slots that lie one after another in the columns go together. */
+function copyPoints(
+  { start, rateBps, powerMw, utility }: FleetColumns,
+  slotAt: Int32Array,
+  pointStart: Int32Array,
+  points: Pick<Tables, 'rate' | 'power' | 'utility'>,
+): void {
+  for (let k = 0, next = 0; k < slotAt.length; k = next) {
+    next = k + 1
+    while (next < slotAt.length && slotAt[next] === slotAt[next - 1]! + 1) next++
+    const [from, to] = [start[slotAt[k]!]!, start[slotAt[next - 1]! + 1]!]
+    points.rate.set(rateBps.subarray(from, to), pointStart[k]!)
+    points.power.set(powerMw.subarray(from, to), pointStart[k]!)
+    points.utility.set(utility.subarray(from, to), pointStart[k]!)
+  }
+}
+
+function leastRate({ siteStart, least, rate }: Tables, site: number): number {
   let sum = 0
-  for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) sum += rate[pointStart[k]!]!
+  for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) sum += rate[least[k]!]!
   return sum
 }
 
@@ -170,6 +199,7 @@ export function replaceOptions(tables: Tables, slot: number, options: OptionColu
   const count = options.rateBps.length
   if (count > tables.pointStart[place + 1]! - at) return false
   tables.pointCount[place] = new FrontierWriter().write(options, 0, count, tables, at)
+  tables.least[place] = at
   markStuck(tables, tables.cellOfSite[tables.siteOfPlace[place]!]!)
   return true
 }
