@@ -27,9 +27,10 @@ const EPSILON = 1e-11
 
 /** Partial plans of the core in order of rate, each worth more than the one before. */
 class States {
-  readonly used = new Float64Array(MAX_STATES)
-  readonly loss = new Float64Array(MAX_STATES)
-  readonly node = new Int32Array(MAX_STATES)
+  /** And one that ends them. */
+  readonly used = new Float64Array(MAX_STATES + 1)
+  readonly loss = new Float64Array(MAX_STATES + 1)
+  readonly node = new Int32Array(MAX_STATES + 1)
   count = 0
 }
 
@@ -269,38 +270,50 @@ export class SiteSolver {
   ): boolean {
     const grown = this.#states
     const [out, spare] = this.#spares
+    const { used: keptUsed, loss: keptLoss, node: keptNode } = grown
+    const { used: oldUsed, loss: oldLoss, node: oldNode } = old
+    const { place, point, rate: stepRate, loss: stepLoss } = step
+    // Behind the last nothing fits any more: so neither list has to be asked whether it ended.
+    keptUsed[grown.count] = Number.POSITIVE_INFINITY
+    oldUsed[old.count] = Number.POSITIVE_INFINITY
+    const all = grown.count + old.count
     let i = 0
     let j = 0
     let count = 0
     let mostWorth = Number.NEGATIVE_INFINITY
-    while (i < grown.count || j < old.count) {
-      const keptUsed = i < grown.count ? grown.used[i]! : Number.POSITIVE_INFINITY
-      const newUsed = j < old.count ? old.used[j]! + step.rate : Number.POSITIVE_INFINITY
-      const newLoss = j < old.count ? old.loss[j]! + step.loss : 0
-      const isKept =
-        keptUsed < newUsed || (keptUsed === newUsed && j < old.count && i < grown.count && grown.loss[i]! <= newLoss)
-      const used = isKept ? keptUsed : newUsed
-      const loss = isKept ? grown.loss[i]! : newLoss
-      const from = isKept ? grown.node[i++]! : old.node[j++]!
-      const worth = lambda * used - loss
-      if (worth <= mostWorth) continue
-      const free = capacity - used
-      const isBetter = !isKept && free >= 0 && loss + lambda * free < this.#bestLoss - epsilon
-      // Whatever comes after costs at least the next step.
-      const isHopeless = loss + next >= this.#bestLoss - epsilon
-      if (isHopeless && !isBetter) continue
-      let node = from
-      if (!isKept) {
+    let mostLoss = this.#bestLoss - epsilon
+    while (i + j < all) {
+      let used = keptUsed[i]!
+      let loss = keptLoss[i]!
+      let node = keptNode[i]!
+      const newUsed = oldUsed[j]! + stepRate
+      const newLoss = oldLoss[j]! + stepLoss
+      if (used < newUsed || (used === newUsed && loss <= newLoss)) {
+        i++
+        // Whatever comes after costs at least the next step.
+        if (lambda * used - loss <= mostWorth || loss + next >= mostLoss) continue
+      } else {
+        used = newUsed
+        loss = newLoss
+        const from = oldNode[j++]!
+        if (lambda * used - loss <= mostWorth) continue
+        const free = capacity - used
+        const isBetter = free >= 0 && loss + lambda * free < mostLoss
+        const isHopeless = loss + next >= mostLoss
+        if (isHopeless && !isBetter) continue
         if (this.#nodes === MAX_NODES) return false
         node = this.#nodes++
         this.#parent[node] = from
-        this.#placeAt[node] = step.place
-        this.#pointAt[node] = step.point
-        if (isBetter) this.#record(loss + lambda * free, node, epsilon)
+        this.#placeAt[node] = place
+        this.#pointAt[node] = point
+        if (isBetter) {
+          this.#record(loss + lambda * free, node, epsilon)
+          mostLoss = this.#bestLoss - epsilon
+        }
         if (isHopeless) continue
       }
       if (count === MAX_STATES) return false
-      mostWorth = worth
+      mostWorth = lambda * used - loss
       out.used[count] = used
       out.loss[count] = loss
       out.node[count++] = node
