@@ -36,7 +36,8 @@ export class NearPoints {
   readonly #tables: Tables
   readonly #isListed: Uint8Array
 
-  constructor(tables: Tables) {
+  /** @param room Points that are not used any more: their columns are, if they suffice. */
+  constructor(tables: Tables, room?: NearPoints) {
     const { siteAt, slotAt, rate } = tables
     this.#tables = tables
     this.place = new Int32Array(slotAt.length)
@@ -45,10 +46,11 @@ export class NearPoints {
     this.lowest = new Int32Array(slotAt.length)
     this.highest = new Int32Array(slotAt.length)
     this.end = new Int32Array(slotAt.length)
-    this.point = new Int32Array(rate.length)
-    this.rate = new Float64Array(rate.length)
-    this.power = new Float64Array(rate.length)
-    this.utility = new Float64Array(rate.length)
+    const has = room !== undefined && room.rate.length >= rate.length
+    this.point = has ? room.point : new Int32Array(rate.length)
+    this.rate = has ? room.rate : new Float64Array(rate.length)
+    this.power = has ? room.power : new Float64Array(rate.length)
+    this.utility = has ? room.utility : new Float64Array(rate.length)
     this.siteRate = new Float64Array(siteAt.length)
     this.sitePower = new Float64Array(siteAt.length)
     this.siteUtility = new Float64Array(siteAt.length)

@@ -75,7 +75,8 @@ export class Relaxer {
   readonly #lambdaHigh: Float64Array
   readonly #isChanged: Uint8Array
 
-  constructor(tables: Tables) {
+  /** @param room A relaxer that is not used any more: its largest columns are, if they suffice. */
+  constructor(tables: Tables, room?: Relaxer) {
     this.#tables = tables
     const { slotAt, siteRate, cellRate, pointStart, cellStart, siteStart } = tables
     this.taken = new Int32Array(slotAt.length)
@@ -102,7 +103,7 @@ export class Relaxer {
     this.#order = new Int32Array(most)
     this.#cellMu = new Float64Array(cellRate.length)
     this.#cellNu = new Float64Array(cellRate.length)
-    this.#near = new NearPoints(tables)
+    this.#near = new NearPoints(tables, room === undefined ? undefined : room.#near)
     this.#muLow = new Float64Array(cellRate.length)
     this.#muHigh = new Float64Array(cellRate.length)
     this.#nearNu = new Float64Array(cellRate.length).fill(Number.NaN)
