@@ -49,6 +49,7 @@ export class Relaxer {
   readonly gamma: Float64Array
   readonly #tables: Tables
   readonly #value: Float64Array
+  readonly #utility: Float64Array
   readonly #power: Float64Array
   readonly #carbon: Float64Array
   /** Of one slot: utility less what power costs, of each point, and the points on its hull. */
@@ -58,7 +59,7 @@ export class Relaxer {
   readonly #place: Int32Array
   readonly #point: Int32Array
   readonly #rate: Float64Array
-  readonly #gain: Float64Array
+  readonly #stepUtility: Float64Array
   readonly #stepPower: Float64Array
   readonly #slope: Float64Array
   readonly #order: Int32Array
@@ -83,6 +84,7 @@ export class Relaxer {
     this.lambda = new Float64Array(siteRate.length)
     this.gamma = new Float64Array(cellRate.length)
     this.#value = new Float64Array(siteRate.length)
+    this.#utility = new Float64Array(siteRate.length)
     this.#power = new Float64Array(siteRate.length)
     this.#carbon = new Float64Array(siteRate.length)
     let longest = 0
@@ -97,7 +99,7 @@ export class Relaxer {
     this.#place = new Int32Array(most)
     this.#point = new Int32Array(most)
     this.#rate = new Float64Array(most)
-    this.#gain = new Float64Array(most)
+    this.#stepUtility = new Float64Array(most)
     this.#stepPower = new Float64Array(most)
     this.#slope = new Float64Array(most)
     this.#order = new Int32Array(most)
@@ -247,7 +249,8 @@ export class Relaxer {
       const lambda = this.lambda[s]!
       if (isStuck[s] === 1) {
         this.lambda[s] = 0
-        this.#takeLeast(s, mu, nu)
+        this.#takeLeast(s)
+        this.#valueAt(s, mu, nu)
         continue
       }
       const low = Math.max(this.#lambdaLow[s]!, lambda / window)
@@ -291,6 +294,7 @@ export class Relaxer {
     for (let i = 0; i < cut.end; i++) this.#take(site, order[i]!)
     if (cut.end < steps && this.#shrink(order[cut.end]!, cut.room)) this.#take(site, order[cut.end]!)
     this.lambda[site] = cut.end < steps ? this.#slope[order[cut.end]!]! : 0
+    this.#valueAt(site, mu, nu)
     return true
   }
 
@@ -303,7 +307,7 @@ export class Relaxer {
     for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) {
       this.lambda[s] = 0
       if (isStuck[s] === 1) {
-        room -= this.#takeLeast(s, mu, nu)
+        room -= this.#takeLeast(s)
         continue
       }
       const from = this.#steps
@@ -320,6 +324,7 @@ export class Relaxer {
       }
     }
     this.#fillGateway(cell, kept, room)
+    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) this.#valueAt(s, mu, nu)
   }
 
   #fillGateway(cell: number, steps: number, room: number): void {
@@ -341,7 +346,7 @@ export class Relaxer {
     const share = room / this.#rate[step]!
     this.#point[step] = -1
     this.#rate[step] = room
-    this.#gain[step]! *= share
+    this.#stepUtility[step]! *= share
     this.#stepPower[step]! *= share
     return share > 0
   }
@@ -349,25 +354,32 @@ export class Relaxer {
   #take(site: number, step: number): void {
     const place = this.#place[step]!
     const powerMw = this.#stepPower[step]!
-    this.#value[site]! += this.#gain[step]!
+    this.#utility[site]! += this.#stepUtility[step]!
     this.#power[site]! += powerMw
     this.#carbon[site]! += powerMw * this.#tables.carbon[place]!
-    if (this.#point[step]! > this.taken[place]!) this.taken[place] = this.#point[step]!
+    const { rate } = this.#tables
+    const point = this.#point[step]!
+    if (point >= 0 && rate[point]! > rate[this.taken[place]!]!) this.taken[place] = point
+  }
+
+  /** From sums of whole numbers: so the value does not depend on the order in which they were added, nor on what was asked before. */
+  #valueAt(site: number, mu: number, nu: number): void {
+    this.#value[site] = this.#utility[site]! - mu * this.#power[site]! - nu * this.#carbon[site]!
   }
 
   /** A stuck site gets its least rates. */
-  #takeLeast(site: number, mu: number, nu: number): number {
+  #takeLeast(site: number): number {
     const { siteStart, least, rate, power, utility, carbon } = this.#tables
-    let [used, value, powerMw, carbonUgPerH] = [0, 0, 0, 0]
+    let [used, worth, powerMw, carbonUgPerH] = [0, 0, 0, 0]
     for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) {
       const point = least[k]!
       this.taken[k] = point
       used += rate[point]!
-      value += utility[point]! - (mu + nu * carbon[k]!) * power[point]!
+      worth += utility[point]!
       powerMw += power[point]!
       carbonUgPerH += power[point]! * carbon[k]!
     }
-    this.#value[site] = value
+    this.#utility[site] = worth
     this.#power[site] = powerMw
     this.#carbon[site] = carbonUgPerH
     return used
@@ -387,12 +399,12 @@ export class Relaxer {
     const worth = this.#worth
     const hull = this.#hull
     const [places, points, rates] = [this.#place, this.#point, this.#rate]
-    const [gains, powers, slopes] = [this.#gain, this.#stepPower, this.#slope]
+    const [utilities, powers, slopes] = [this.#stepUtility, this.#stepPower, this.#slope]
     const isWhole = high === Number.POSITIVE_INFINITY
     let least = near.siteRate[site]!
     let powerMw = near.sitePower[site]!
     let carbonUgPerH = near.siteCarbon[site]!
-    let value = near.siteUtility[site]! - mu * powerMw - nu * carbonUgPerH
+    let utilitySum = near.siteUtility[site]!
     let steps = this.#steps
     const first = siteStart[site]!
     const last = first + near.placeCount[site]!
@@ -428,7 +440,7 @@ export class Relaxer {
       const at = from + start
       this.taken[k] = near.point[at]!
       least += rate[at]!
-      value += worth[start]!
+      utilitySum += utility[at]!
       powerMw += power[at]!
       carbonUgPerH += power[at]! * carbon[k]!
       if (end <= start) continue
@@ -453,17 +465,16 @@ export class Relaxer {
         const below = hull[h - 1]!
         const above = hull[h]!
         const more = rate[from + above]! - rate[from + below]!
-        const gain = worth[above]! - worth[below]!
         places[steps] = k
         points[steps] = near.point[from + above]!
         rates[steps] = more
-        gains[steps] = gain
+        utilities[steps] = utility[from + above]! - utility[from + below]!
         powers[steps] = power[from + above]! - power[from + below]!
-        slopes[steps++] = gain / more
+        slopes[steps++] = (worth[above]! - worth[below]!) / more
       }
     }
     this.#steps = steps
-    this.#value[site] = value
+    this.#utility[site] = utilitySum
     this.#power[site] = powerMw
     this.#carbon[site] = carbonUgPerH
     return least

@@ -37,6 +37,8 @@ export interface Tables {
   readonly isStuck: Uint8Array
   /** 1: that holds for the gateway as a whole. */
   readonly isCellStuck: Uint8Array
+  /** Writes the options of one slot after another. */
+  readonly frontier: FrontierWriter
 }
 
 /** Positions grouped by key, in order within a group. */
@@ -136,6 +138,7 @@ export function makeTables(columns: FleetColumns, { isPruned = true, room }: Tab
     least,
     isStuck: new Uint8Array(siteAt.length),
     isCellStuck: new Uint8Array(cells.cellRate.length),
+    frontier,
   }
   for (let c = 0; c < tables.cellRate.length; c++) markStuck(tables, c)
   return tables
@@ -198,7 +201,7 @@ export function replaceOptions(tables: Tables, slot: number, options: OptionColu
   const at = tables.pointStart[place]!
   const count = options.rateBps.length
   if (count > tables.pointStart[place + 1]! - at) return false
-  tables.pointCount[place] = new FrontierWriter().write(options, 0, count, tables, at)
+  tables.pointCount[place] = tables.frontier.write(options, 0, count, tables, at)
   tables.least[place] = at
   markStuck(tables, tables.cellOfSite[tables.siteOfPlace[place]!]!)
   return true

@@ -253,6 +253,28 @@ describe('solveAgain()', () => {
   })
 })
 
+describe('Relaxer', () => {
+  test('says exactly the same of the same prices, whatever it was asked before', () => {
+    const tables = makeTables(makeSampleFleet({ slots: 600, perSite: 30, seed: 5, hasCarbon: true }))
+    const asked = new Relaxer(tables)
+    for (const [mu, nu] of [
+      [40, 0],
+      [10, 0],
+      [24, 0.02],
+      [23, 0.02],
+      [23.2, 0.02],
+    ] as const) {
+      const { siteValue, sitePower, siteCarbon } = asked.sweep(mu, nu)
+      const fresh = new Relaxer(tables)
+      expect({ siteValue, sitePower, siteCarbon }).toEqual(
+        (({ siteValue, sitePower, siteCarbon }) => ({ siteValue, sitePower, siteCarbon }))(fresh.sweep(mu, nu)),
+      )
+      expect(asked.lambda).toEqual(fresh.lambda)
+      expect(asked.taken).toEqual(fresh.taken)
+    }
+  })
+})
+
 describe('makeTables()', () => {
   test('in the room of other tables, or with all options kept, leads to the same bound and a plan as good', () => {
     const [before, fleet] = [1, 2].map((seed) => makeSampleFleet({ slots: 300, perSite: 30, seed })) as [
