@@ -13,6 +13,8 @@ export interface PriceBox {
  * one. What a point is worth is linear in the prices: what loses more to the best at the middle of the box than it can
  * gain on the way to any of its corners, is best nowhere in it. With prices known to a tenth, few points are
  * left (45 of 809 at a site of the bench), and a search asks those again and again: they lie one after another.
+ *
+ * Its loops, and those of the relaxer, are without array patterns: the compiler does not always see through their iterators.
  */
 export class NearPoints {
   /** Slots of site s with several points: places `place[i]` for i from `siteStart[s]` on, `placeCount[s]` of them. */

@@ -119,10 +119,13 @@ export class Relaxer {
     this.#isChanged[cell] = 1
   }
 
+  /** Have all points of a cell listed when they are asked next; those that are, and have not changed, stay. */
   #openCell(cell: number): void {
     const { cellStart } = this.#tables
-    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) if (this.#isClosed(s)) this.#open(s)
+    const isChanged = this.#isChanged[cell] === 1
+    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) if (isChanged || this.#isClosed(s)) this.#open(s)
     this.#nearNu[cell] = Number.NaN
+    this.#isChanged[cell] = 0
   }
 
   #isClosed(site: number): boolean {
@@ -133,13 +136,6 @@ export class Relaxer {
     this.#near.forget(site)
     this.#lambdaLow[site] = 0
     this.#lambdaHigh[site] = Number.POSITIVE_INFINITY
-  }
-
-  #renew(cell: number): void {
-    const { cellStart } = this.#tables
-    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) this.#open(s)
-    this.#nearNu[cell] = Number.NaN
-    this.#isChanged[cell] = 0
   }
 
   /**
@@ -232,7 +228,7 @@ export class Relaxer {
     const { cellStart, cellRate, isStuck } = this.#tables
     const isGateway = cellRate[cell]! < Number.POSITIVE_INFINITY
     this.gamma[cell] = 0
-    if (this.#isChanged[cell] === 1) this.#renew(cell)
+    if (this.#isChanged[cell] === 1) this.#openCell(cell)
     if (isGateway) {
       this.#cellMu[cell] = mu
       this.#cellNu[cell] = nu

@@ -66,8 +66,8 @@ function listCells({ gatewayOf, gatewayRateBps }: FleetLimits) {
 
 export interface TableOptions {
   /**
-   * Whether options that others beat are left out. It takes as long as all the rest, and pays where whole choices are
-   * searched; the relaxation alone drops them by price anyway.
+   * Whether options that others beat are left out, and the others are sorted by rate. It takes longer than all the rest, and
+   * pays where whole choices are searched; the relaxation alone drops them by price and sorts those that are left.
    */
   readonly isPruned?: boolean
   /** Tables that are not used any more: their room is, if it suffices, and its memory need not be faulted in again. */
