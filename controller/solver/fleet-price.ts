@@ -32,14 +32,16 @@ const cost = (price: number, limit: number): number => (price === 0 ? 0 : price 
 function measureScales(tables: Tables): PriceScales {
   const { utility, power, pointStart, pointCount } = tables
   let [least, most, worth, watts] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, 0]
-  for (let k = 0; k < pointCount.length; k++)
-    for (let point = pointStart[k]!; point < pointStart[k]! + pointCount[k]!; point++) {
+  for (let k = 0; k < pointCount.length; k++) {
+    const end = pointStart[k]! + pointCount[k]!
+    for (let point = pointStart[k]!; point < end; point++) {
       const u = utility[point]!
       if (u < least) least = u
       if (u > most) most = u
       worth += Math.abs(u)
       watts += power[point]!
     }
+  }
   const largest = 64 * (most - least + 1)
   return { largest, scale: Math.min(largest, worth > 0 && watts > 0 ? (0.5 * worth) / watts : largest) }
 }

@@ -67,20 +67,6 @@ export class FrontierWriter {
     return end - at
   }
 
-  /** The same with all options kept. */
-  writeAll(options: OptionColumns, from: number, to: number, frontier: Frontier, at: number): number {
-    const order = this.#sort(options, from, to - from)
-    const { rateBps, powerMw, utility } = options
-    for (let i = 0; i < order.length; i++) {
-      const option = order[i]!
-      frontier.rate[at + i] = rateBps[from + option]!
-      frontier.power[at + i] = powerMw[from + option]!
-      frontier.utility[at + i] = utility[from + option]!
-      frontier.option[at + i] = option
-    }
-    return order.length
-  }
-
   /** Sorted by insertion: a slot has tens of options, and begins with the order of another. */
   #sort(options: OptionColumns, from: number, count: number): Int32Array {
     if (count > this.#sortedRate.length) {
@@ -108,6 +94,19 @@ export class FrontierWriter {
     }
     return order
   }
+}
+
+/** The option of a slot that `FrontierWriter` would write first. */
+export function findLeast(options: OptionColumns, from: number, to: number): number {
+  const { rateBps } = options
+  let [least, rate] = [from, rateBps[from]!]
+  for (let option = from + 1; option < to; option++) {
+    const r = rateBps[option]!
+    if (r > rate || (r === rate && !isBefore(options, option, least))) continue
+    least = option
+    rate = r
+  }
+  return least
 }
 
 /** Of two options of the same rate. What is left of ties the position decides, so that no order to begin with does. */

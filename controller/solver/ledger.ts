@@ -8,27 +8,32 @@ export class Ledger {
   powerRoom: number
   carbonRoom: number
   /** Micro-utility of the choice. */
-  value = 0
+  value: number
   readonly choice: Int32Array
   readonly #tables: Tables
 
   constructor(tables: Tables, choice: Int32Array) {
-    const { siteRate, cellRate, cellOfSite, siteOfPlace, limits, rate, power, utility, carbon } = tables
+    const { siteRate, cellRate, cellOfSite, siteStart, limits, rate, power, utility, carbon } = tables
     this.#tables = tables
     this.choice = choice
     this.siteRoom = siteRate.slice()
     this.cellRoom = cellRate.slice()
-    this.powerRoom = limits.powerMw
-    this.carbonRoom = limits.carbonUgPerH
-    for (let k = 0; k < choice.length; k++) {
-      const point = choice[k]!
-      const site = siteOfPlace[k]!
-      this.siteRoom[site]! -= rate[point]!
-      this.cellRoom[cellOfSite[site]!]! -= rate[point]!
-      this.powerRoom -= power[point]!
-      this.carbonRoom -= power[point]! * carbon[k]!
-      this.value += utility[point]!
+    let [value, powerMw, carbonUgPerH] = [0, 0, 0]
+    for (let site = 0; site < siteRate.length; site++) {
+      let used = 0
+      for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) {
+        const point = choice[k]!
+        used += rate[point]!
+        powerMw += power[point]!
+        carbonUgPerH += power[point]! * carbon[k]!
+        value += utility[point]!
+      }
+      this.siteRoom[site]! -= used
+      this.cellRoom[cellOfSite[site]!]! -= used
     }
+    this.value = value
+    this.powerRoom = limits.powerMw - powerMw
+    this.carbonRoom = limits.carbonUgPerH - carbonUgPerH
   }
 
   move(place: number, point: number): void {

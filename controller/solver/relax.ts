@@ -49,16 +49,17 @@ export class Relaxer {
   readonly gamma: Float64Array
   readonly #tables: Tables
   readonly #value: Float64Array
+  readonly #utility: Float64Array
   readonly #power: Float64Array
   readonly #carbon: Float64Array
-  /** Of one slot: values of the points on its hull, and which those are. */
-  readonly #hullValue: Float64Array
-  readonly #hullPoint: Int32Array
+  /** Of one slot: utility less what power costs, of each point, and the points on its hull. */
+  readonly #worth: Float64Array
+  readonly #hull: Int32Array
   /** Of one cell: steps along the hulls. */
   readonly #place: Int32Array
   readonly #point: Int32Array
   readonly #rate: Float64Array
-  readonly #gain: Float64Array
+  readonly #stepUtility: Float64Array
   readonly #stepPower: Float64Array
   readonly #slope: Float64Array
   readonly #order: Int32Array
@@ -75,19 +76,21 @@ export class Relaxer {
   readonly #lambdaHigh: Float64Array
   readonly #isChanged: Uint8Array
 
-  constructor(tables: Tables) {
+  /** @param room A relaxer that is not used any more: its largest columns are, if they suffice. */
+  constructor(tables: Tables, room?: Relaxer) {
     this.#tables = tables
     const { slotAt, siteRate, cellRate, pointStart, cellStart, siteStart } = tables
     this.taken = new Int32Array(slotAt.length)
     this.lambda = new Float64Array(siteRate.length)
     this.gamma = new Float64Array(cellRate.length)
     this.#value = new Float64Array(siteRate.length)
+    this.#utility = new Float64Array(siteRate.length)
     this.#power = new Float64Array(siteRate.length)
     this.#carbon = new Float64Array(siteRate.length)
     let longest = 0
     for (let k = 0; k < slotAt.length; k++) longest = Math.max(longest, pointStart[k + 1]! - pointStart[k]!)
-    this.#hullValue = new Float64Array(longest)
-    this.#hullPoint = new Int32Array(longest)
+    this.#worth = new Float64Array(longest)
+    this.#hull = new Int32Array(longest)
     let most = 0
     for (let c = 0; c < cellRate.length; c++) {
       const [first, last] = [siteStart[cellStart[c]!]!, siteStart[cellStart[c + 1]!]!]
@@ -96,13 +99,13 @@ export class Relaxer {
     this.#place = new Int32Array(most)
     this.#point = new Int32Array(most)
     this.#rate = new Float64Array(most)
-    this.#gain = new Float64Array(most)
+    this.#stepUtility = new Float64Array(most)
     this.#stepPower = new Float64Array(most)
     this.#slope = new Float64Array(most)
     this.#order = new Int32Array(most)
     this.#cellMu = new Float64Array(cellRate.length)
     this.#cellNu = new Float64Array(cellRate.length)
-    this.#near = new NearPoints(tables, longest)
+    this.#near = new NearPoints(tables, room === undefined ? undefined : room.#near)
     this.#muLow = new Float64Array(cellRate.length)
     this.#muHigh = new Float64Array(cellRate.length)
     this.#nearNu = new Float64Array(cellRate.length).fill(Number.NaN)
@@ -116,15 +119,21 @@ export class Relaxer {
     this.#isChanged[cell] = 1
   }
 
+  /** Have all points of a cell listed when they are asked next; those that are, and have not changed, stay. */
   #openCell(cell: number): void {
     const { cellStart } = this.#tables
-    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) this.#open(s)
+    const isChanged = this.#isChanged[cell] === 1
+    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) if (isChanged || this.#isClosed(s)) this.#open(s)
     this.#nearNu[cell] = Number.NaN
     this.#isChanged[cell] = 0
   }
 
+  #isClosed(site: number): boolean {
+    return this.#lambdaHigh[site]! < Number.POSITIVE_INFINITY
+  }
+
   #open(site: number): void {
-    this.#near.open(site)
+    this.#near.forget(site)
     this.#lambdaLow[site] = 0
     this.#lambdaHigh[site] = Number.POSITIVE_INFINITY
   }
@@ -155,6 +164,12 @@ export class Relaxer {
       sitePower: this.#power.slice(),
       siteCarbon: this.#carbon.slice(),
     }
+  }
+
+  /** Have `taken`, `lambda` and `gamma` say what every cell does at the prices: those that were asked them last do. */
+  settleAt(mu: number, nu: number): void {
+    for (let c = 0; c < this.#cellMu.length; c++)
+      if (this.#cellMu[c] !== mu || this.#cellNu[c] !== nu) this.relaxCell(c, mu, nu)
   }
 
   /** A convex function with the same slope at two prices is a line between them. @returns False where the slopes differ. */
@@ -215,11 +230,13 @@ export class Relaxer {
     this.gamma[cell] = 0
     if (this.#isChanged[cell] === 1) this.#openCell(cell)
     if (isGateway) {
+      this.#cellMu[cell] = mu
+      this.#cellNu[cell] = nu
       this.#relaxGateway(cell, mu, nu)
       return
     }
     const [first, last] = [cellStart[cell]!, cellStart[cell + 1]!]
-    if (this.#cellMu[cell] === 0 && first > 0) this.lambda.fill(this.lambda[first - 1]!, first, last)
+    if (this.#cellMu[cell] === 0 && first > 0) this.#guess(first, last)
     this.#prepare(cell, mu, nu)
     const window = this.#windowOf(cell, mu, nu)
     this.#cellMu[cell] = mu
@@ -228,15 +245,30 @@ export class Relaxer {
       const lambda = this.lambda[s]!
       if (isStuck[s] === 1) {
         this.lambda[s] = 0
-        this.#takeLeast(s, mu, nu)
+        this.#takeLeast(s)
+        this.#valueAt(s, mu, nu)
         continue
       }
       const low = Math.max(this.#lambdaLow[s]!, lambda / window)
       const high = Math.min(this.#lambdaHigh[s]!, lambda * window)
       if (lambda > 0 && low < high && this.#relaxSite(s, mu, nu, low, high)) continue
-      if (this.#lambdaLow[s]! > 0) this.#open(s)
+      if (this.#isClosed(s)) {
+        if (this.#relaxSite(s, mu, nu, this.#lambdaLow[s]!, this.#lambdaHigh[s]!)) continue
+        this.#open(s)
+      }
       this.#relaxSite(s, mu, nu, 0, Number.POSITIVE_INFINITY)
       if (this.#nearNu[cell] === nu) this.#close(s, cell, WIDEST_WINDOW)
+    }
+  }
+
+  /** What rate may cost sites that were never asked: the less of it a slot has, the more, by the site before them. */
+  #guess(first: number, last: number): void {
+    const { siteRate, siteStart } = this.#tables
+    const shareOf = (s: number): number => siteRate[s]! / (siteStart[s + 1]! - siteStart[s]!)
+    const worth = this.lambda[first - 1]! * shareOf(first - 1)
+    for (let s = first; s < last; s++) {
+      const price = worth / shareOf(s)
+      this.lambda[s] = Number.isFinite(price) ? price : 0
     }
   }
 
@@ -258,6 +290,7 @@ export class Relaxer {
     for (let i = 0; i < cut.end; i++) this.#take(site, order[i]!)
     if (cut.end < steps && this.#shrink(order[cut.end]!, cut.room)) this.#take(site, order[cut.end]!)
     this.lambda[site] = cut.end < steps ? this.#slope[order[cut.end]!]! : 0
+    this.#valueAt(site, mu, nu)
     return true
   }
 
@@ -270,7 +303,7 @@ export class Relaxer {
     for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) {
       this.lambda[s] = 0
       if (isStuck[s] === 1) {
-        room -= this.#takeLeast(s, mu, nu)
+        room -= this.#takeLeast(s)
         continue
       }
       const from = this.#steps
@@ -287,6 +320,7 @@ export class Relaxer {
       }
     }
     this.#fillGateway(cell, kept, room)
+    for (let s = cellStart[cell]!; s < cellStart[cell + 1]!; s++) this.#valueAt(s, mu, nu)
   }
 
   #fillGateway(cell: number, steps: number, room: number): void {
@@ -308,7 +342,7 @@ export class Relaxer {
     const share = room / this.#rate[step]!
     this.#point[step] = -1
     this.#rate[step] = room
-    this.#gain[step]! *= share
+    this.#stepUtility[step]! *= share
     this.#stepPower[step]! *= share
     return share > 0
   }
@@ -316,28 +350,35 @@ export class Relaxer {
   #take(site: number, step: number): void {
     const place = this.#place[step]!
     const powerMw = this.#stepPower[step]!
-    this.#value[site]! += this.#gain[step]!
+    this.#utility[site]! += this.#stepUtility[step]!
     this.#power[site]! += powerMw
     this.#carbon[site]! += powerMw * this.#tables.carbon[place]!
-    if (this.#point[step]! > this.taken[place]!) this.taken[place] = this.#point[step]!
+    const { rate } = this.#tables
+    const point = this.#point[step]!
+    if (point >= 0 && rate[point]! > rate[this.taken[place]!]!) this.taken[place] = point
+  }
+
+  /** From sums of whole numbers: so the value does not depend on the order in which they were added, nor on what was asked before. */
+  #valueAt(site: number, mu: number, nu: number): void {
+    this.#value[site] = this.#utility[site]! - mu * this.#power[site]! - nu * this.#carbon[site]!
   }
 
   /** A stuck site gets its least rates. */
-  #takeLeast(site: number, mu: number, nu: number): number {
-    const { siteStart, pointStart, rate, power, utility, carbon } = this.#tables
-    let [least, value, powerMw, carbonUgPerH] = [0, 0, 0, 0]
+  #takeLeast(site: number): number {
+    const { siteStart, least, rate, power, utility, carbon } = this.#tables
+    let [used, worth, powerMw, carbonUgPerH] = [0, 0, 0, 0]
     for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) {
-      const point = pointStart[k]!
+      const point = least[k]!
       this.taken[k] = point
-      least += rate[point]!
-      value += utility[point]! - (mu + nu * carbon[k]!) * power[point]!
+      used += rate[point]!
+      worth += utility[point]!
       powerMw += power[point]!
       carbonUgPerH += power[point]! * carbon[k]!
     }
-    this.#value[site] = value
+    this.#utility[site] = worth
     this.#power[site] = powerMw
     this.#carbon[site] = carbonUgPerH
-    return least
+    return used
   }
 
   /**
@@ -347,28 +388,38 @@ export class Relaxer {
    * @returns The rate so far.
    */
   #collect(site: number, mu: number, nu: number, low: number, high: number): number {
-    const { siteStart, pointStart, rate, power, utility, carbon } = this.#tables
+    const { siteStart, carbon } = this.#tables
     const near = this.#near
-    const hullValue = this.#hullValue
-    const hullPoint = this.#hullPoint
+    near.open(site)
+    const { rate, power, utility } = near
+    const worth = this.#worth
+    const hull = this.#hull
     const [places, points, rates] = [this.#place, this.#point, this.#rate]
-    const [gains, powers, slopes] = [this.#gain, this.#stepPower, this.#slope]
+    const [utilities, powers, slopes] = [this.#stepUtility, this.#stepPower, this.#slope]
     const isWhole = high === Number.POSITIVE_INFINITY
-    let [least, powerMw, carbonUgPerH] = [near.rate[site]!, near.power[site]!, near.carbon[site]!]
-    let value = near.utility[site]! - mu * powerMw - nu * carbonUgPerH
+    let least = near.siteRate[site]!
+    let powerMw = near.sitePower[site]!
+    let carbonUgPerH = near.siteCarbon[site]!
+    let utilitySum = near.siteUtility[site]!
     let steps = this.#steps
     const first = siteStart[site]!
-    for (let i = first; i < first + near.placeCount[site]!; i++) {
+    const last = first + near.placeCount[site]!
+    for (let i = first; i < last; i++) {
       const k = near.place[i]!
       const price = mu + nu * carbon[k]!
-      const from = pointStart[k]!
-      const to = from + near.pointCount[k]!
-      const leastRate = rate[near.point[from]!]!
-      let [start, startWorth, end, endWorth] = [from, Number.NEGATIVE_INFINITY, from, Number.NEGATIVE_INFINITY]
-      for (let j = from; j < to; j++) {
-        const point = near.point[j]!
-        const v = utility[point]! - price * power[point]!
-        const r = rate[point]!
+      const from = near.start[i]!
+      const count = near.end[i]! - from
+      const leastRate = rate[from]!
+      // What was best the last time most often is, and no comparison surprises.
+      let start = isWhole ? 0 : near.lowest[i]!
+      let end = near.highest[i]!
+      let startWorth = utility[from + start]! - price * power[from + start]!
+      if (!isWhole) startWorth -= high * rate[from + start]!
+      let endWorth = utility[from + end]! - price * power[from + end]! - low * rate[from + end]!
+      for (let j = 0; j < count; j++) {
+        const v = utility[from + j]! - price * power[from + j]!
+        const r = rate[from + j]!
+        worth[j] = v
         const atHigh = isWhole ? (r === leastRate ? v : Number.NEGATIVE_INFINITY) : v - high * r
         const atLow = v - low * r
         if (atHigh > startWorth) {
@@ -380,47 +431,46 @@ export class Relaxer {
           end = j
         }
       }
-      let last = near.point[start]!
-      const startValue = utility[last]! - price * power[last]!
-      this.taken[k] = last
-      least += rate[last]!
-      value += startValue
-      powerMw += power[last]!
-      carbonUgPerH += power[last]! * carbon[k]!
+      near.lowest[i] = start
+      near.highest[i] = end
+      const at = from + start
+      this.taken[k] = near.point[at]!
+      least += rate[at]!
+      utilitySum += utility[at]!
+      powerMw += power[at]!
+      carbonUgPerH += power[at]! * carbon[k]!
       if (end <= start) continue
       let top = 0
-      hullValue[0] = startValue
-      hullPoint[0] = last
+      hull[0] = start
       for (let j = start + 1; j <= end; j++) {
-        const point = near.point[j]!
-        const v = utility[point]! - price * power[point]!
-        if (v <= hullValue[top]!) continue
-        const r = rate[point]!
-        if (r === rate[hullPoint[top]!]!) top--
+        const v = worth[j]!
+        if (v <= worth[hull[top]!]!) continue
+        const r = rate[from + j]!
+        if (r === rate[from + hull[top]!]!) top--
         while (top >= 1) {
-          const a = rate[hullPoint[top - 1]!]!
-          const b = rate[hullPoint[top]!]!
-          if ((v - hullValue[top]!) * (b - a) < (hullValue[top]! - hullValue[top - 1]!) * (r - b)) break
+          const before = hull[top - 1]!
+          const middle = hull[top]!
+          const a = rate[from + before]!
+          const b = rate[from + middle]!
+          if ((v - worth[middle]!) * (b - a) < (worth[middle]! - worth[before]!) * (r - b)) break
           top--
         }
-        hullValue[++top] = v
-        hullPoint[top] = point
+        hull[++top] = j
       }
       for (let h = 1; h <= top; h++) {
-        const point = hullPoint[h]!
-        const more = rate[point]! - rate[last]!
-        const gain = hullValue[h]! - hullValue[h - 1]!
+        const below = hull[h - 1]!
+        const above = hull[h]!
+        const more = rate[from + above]! - rate[from + below]!
         places[steps] = k
-        points[steps] = point
+        points[steps] = near.point[from + above]!
         rates[steps] = more
-        gains[steps] = gain
-        powers[steps] = power[point]! - power[last]!
-        slopes[steps++] = gain / more
-        last = point
+        utilities[steps] = utility[from + above]! - utility[from + below]!
+        powers[steps] = power[from + above]! - power[from + below]!
+        slopes[steps++] = (worth[above]! - worth[below]!) / more
       }
     }
     this.#steps = steps
-    this.#value[site] = value
+    this.#utility[site] = utilitySum
     this.#power[site] = powerMw
     this.#carbon[site] = carbonUgPerH
     return least

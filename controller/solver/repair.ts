@@ -99,19 +99,30 @@ function cutRow(tables: Tables, prices: Prices, ledger: Ledger, row: Row): boole
 
 /** Of each slot, the move that gains most utility for what it takes, where there is room for it. */
 function listGains(tables: Tables, prices: Prices, ledger: Ledger): Moves {
-  const { pointStart, pointCount, utility, isStuck, siteOfPlace } = tables
-  const moves = emptyMoves(ledger.choice.length)
-  for (let k = 0; k < ledger.choice.length; k++) {
-    if (isStuck[siteOfPlace[k]!] === 1) continue
-    const now = ledger.choice[k]!
-    const paid = costOf(tables, prices, k, now)
-    let [best, to, weight] = [0, -1, 0]
-    for (let point = pointStart[k]!; point < pointStart[k]! + pointCount[k]!; point++) {
-      const gain = utility[point]! - utility[now]!
-      if (gain <= 0 || !ledger.fitsPower(k, point) || !ledger.fitsRate(k, point)) continue
+  const { pointStart, pointCount, rate, utility, isStuck, siteOfPlace, cellOfSite } = tables
+  const { choice, siteRoom, cellRoom } = ledger
+  const moves = emptyMoves(choice.length)
+  for (let k = 0; k < choice.length; k++) {
+    const site = siteOfPlace[k]!
+    if (isStuck[site] === 1) continue
+    const now = choice[k]!
+    const end = pointStart[k]! + pointCount[k]!
+    const nowUtility = utility[now]!
+    const mostRate = rate[now]! + Math.max(0, Math.min(siteRoom[site]!, cellRoom[cellOfSite[site]!]!))
+    let best = 0
+    let to = -1
+    let weight = 0
+    for (let point = pointStart[k]!; point < end; point++) {
+      // Asked together, this is almost always no, and a processor foresees that; one after the other it does not.
+      if ((Number(utility[point]! > nowUtility) & Number(rate[point]! <= mostRate)) === 0) continue
+      if (!ledger.fitsPower(k, point)) continue
+      const gain = utility[point]! - nowUtility
       // Free gains come first, the greatest before all; 1 micro-utility is the least that there is.
-      const taken = Math.max(1e-3, costOf(tables, prices, k, point) - paid)
-      if (gain / taken > best) [best, to, weight] = [gain / taken, point, taken]
+      const taken = Math.max(1e-3, costOf(tables, prices, k, point) - costOf(tables, prices, k, now))
+      if (gain / taken <= best) continue
+      best = gain / taken
+      to = point
+      weight = taken
     }
     if (to >= 0) push(moves, k, to, best, weight)
   }

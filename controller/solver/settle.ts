@@ -51,7 +51,8 @@ function difference(tables: Tables, ledger: Ledger, site: number, trial: Int32Ar
   const { siteStart, rate, power, carbon } = tables
   const more = { rate: 0, power: 0, carbon: 0 }
   for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) {
-    const [to, from] = [trial[k]!, ledger.choice[k]!]
+    const to = trial[k]!
+    const from = ledger.choice[k]!
     if (to === from) continue
     more.rate += rate[to]! - rate[from]!
     more.power += power[to]! - power[from]!

@@ -27,9 +27,10 @@ const EPSILON = 1e-11
 
 /** Partial plans of the core in order of rate, each worth more than the one before. */
 class States {
-  readonly used = new Float64Array(MAX_STATES)
-  readonly loss = new Float64Array(MAX_STATES)
-  readonly node = new Int32Array(MAX_STATES)
+  /** And one that ends them. */
+  readonly used = new Float64Array(MAX_STATES + 1)
+  readonly loss = new Float64Array(MAX_STATES + 1)
+  readonly node = new Int32Array(MAX_STATES + 1)
   count = 0
 }
 
@@ -42,12 +43,19 @@ class States {
  */
 export class SiteSolver {
   readonly #tables: Tables
-  readonly #reduced: Float64Array
+  /** Of all points of a site. */
+  readonly #worth: Float64Array
+  /** Of its places: the point that is worth most, and what it is worth. */
   readonly #base: Int32Array
+  readonly #best: Float64Array
+  /** The points that may pay, place by place: they end where those of the next place start. */
+  readonly #point: Int32Array
+  readonly #reduced: Float64Array
+  readonly #start: Int32Array
+  /** The least that leaving the base costs, among them. */
   readonly #least: Float64Array
   #states = new States()
-  #grown = new States()
-  #merged = new States()
+  #spares: [States, States] = [new States(), new States()]
   readonly #parent = new Int32Array(MAX_NODES)
   readonly #placeAt = new Int32Array(MAX_NODES)
   readonly #pointAt = new Int32Array(MAX_NODES)
@@ -64,8 +72,12 @@ export class SiteSolver {
       points = Math.max(points, pointStart[last]! - pointStart[first]!)
       places = Math.max(places, last - first)
     }
-    this.#reduced = new Float64Array(points)
+    this.#worth = new Float64Array(points)
     this.#base = new Int32Array(places)
+    this.#best = new Float64Array(places)
+    this.#point = new Int32Array(points)
+    this.#reduced = new Float64Array(points)
+    this.#start = new Int32Array(places + 1)
     this.#least = new Float64Array(places)
   }
 
@@ -73,99 +85,148 @@ export class SiteSolver {
    * @param choice Point of each place; the site's part must keep its limit and is improved in place.
    */
   solve(site: number, prices: SitePrices, choice: Int32Array): SiteSolution {
-    const { siteRate } = this.#tables
+    const { siteRate, siteStart, pointStart, rate } = this.#tables
     const { lambda } = prices
     const capacity = siteRate[site]!
-    const best = this.#reduce(site, prices)
+    const best = this.#price(site, prices, choice)
     const relaxed = best + (lambda === 0 ? 0 : lambda * capacity)
     const epsilon = EPSILON * (1 + Math.abs(relaxed))
-    const loss = this.#improve(site, prices, choice, epsilon)
+    const first = siteStart[site]!
+    let room = capacity
+    let reduced = 0
+    for (let k = first; k < siteStart[site + 1]!; k++) {
+      room -= rate[choice[k]!]!
+      reduced += this.#best[k - first]! - this.#worth[choice[k]! - pointStart[first]!]!
+    }
+    this.#narrow(site, lambda === 0 ? reduced : reduced + lambda * room)
+    const loss = this.#improve(site, lambda, choice, room, reduced, epsilon)
     this.#bestLoss = loss
     const isExact = loss <= epsilon || this.#searchCore(site, lambda, epsilon)
     if (this.#bestLoss < loss - epsilon) this.#take(site, choice)
     return { worth: relaxed - this.#bestLoss, bound: isExact ? relaxed - this.#bestLoss : relaxed, relaxed }
   }
 
-  /** Reduced costs of all points, each place's best point and the least that leaving it costs. @returns What the best are worth. */
-  #reduce(site: number, { mu, nu, lambda, gamma }: SitePrices): number {
+  /** What all points are worth, and each place's best. @returns What the best are worth. */
+  #price(site: number, { mu, nu, lambda, gamma }: SitePrices, choice: Int32Array): number {
     const { siteStart, pointStart, pointCount, rate, power, utility, carbon } = this.#tables
     const [first, last] = [siteStart[site]!, siteStart[site + 1]!]
     const origin = pointStart[first]!
     const ratePrice = lambda + gamma
-    const reduced = this.#reduced
+    const worth = this.#worth
     let sum = 0
     for (let k = first; k < last; k++) {
       const powerPrice = mu + nu * carbon[k]!
-      const [from, to] = [pointStart[k]!, pointStart[k]! + pointCount[k]!]
-      let best = Number.NEGATIVE_INFINITY
-      for (let point = from; point < to; point++) {
-        const worth = utility[point]! - powerPrice * power[point]! - ratePrice * rate[point]!
-        reduced[point - origin] = worth
-        if (worth > best) {
-          best = worth
-          this.#base[k - first] = point
+      const from = pointStart[k]!
+      const to = pointStart[k]! + pointCount[k]!
+      // The choice is the best most often: from there on both ways, little is better. Of equals the first.
+      let base = choice[k]!
+      let best = utility[base]! - powerPrice * power[base]! - ratePrice * rate[base]!
+      worth[base - origin] = best
+      for (let point = base + 1; point < to; point++) {
+        const w = utility[point]! - powerPrice * power[point]! - ratePrice * rate[point]!
+        worth[point - origin] = w
+        if (w > best) {
+          best = w
+          base = point
         }
       }
-      const base = this.#base[k - first]!
-      let least = Number.POSITIVE_INFINITY
-      for (let point = from; point < to; point++) {
-        const loss = best - reduced[point - origin]!
-        reduced[point - origin] = loss
-        if (loss < least && point !== base) least = loss
+      for (let point = choice[k]! - 1; point >= from; point--) {
+        const w = utility[point]! - powerPrice * power[point]! - ratePrice * rate[point]!
+        worth[point - origin] = w
+        if (w >= best) {
+          best = w
+          base = point
+        }
       }
-      this.#least[k - first] = least
+      this.#base[k - first] = base
+      this.#best[k - first] = best
       sum += best
     }
     return sum
   }
 
-  /** Single steps that fit, the best first. @returns The loss that remains. */
-  #improve(site: number, { lambda }: SitePrices, choice: Int32Array, epsilon: number): number {
-    const { siteStart, siteRate, pointStart, pointCount, rate } = this.#tables
+  /** List the points whose reduced cost is below a loss: no other can lessen it, for no part of a loss is negative. */
+  #narrow(site: number, loss: number): void {
+    const { siteStart, pointStart, pointCount } = this.#tables
     const [first, last] = [siteStart[site]!, siteStart[site + 1]!]
     const origin = pointStart[first]!
-    const reduced = this.#reduced
-    let room = siteRate[site]!
-    let loss = 0
+    const worth = this.#worth
+    const [points, costs] = [this.#point, this.#reduced]
+    let end = 0
     for (let k = first; k < last; k++) {
-      room -= rate[choice[k]!]!
-      loss += reduced[choice[k]! - origin]!
+      const from = pointStart[k]!
+      const to = pointStart[k]! + pointCount[k]!
+      const best = this.#best[k - first]!
+      const base = this.#base[k - first]!
+      const start = end
+      for (let point = from; point < to; point++) {
+        const cost = best - worth[point - origin]!
+        points[end] = point
+        costs[end] = cost
+        end += Number(cost < loss)
+      }
+      let least = Number.POSITIVE_INFINITY
+      for (let i = start; i < end; i++) if (costs[i]! < least && points[i] !== base) least = costs[i]!
+      this.#start[k - first] = start
+      this.#least[k - first] = least
     }
+    this.#start[last - first] = end
+  }
+
+  /** Single steps that fit, the best first. @returns The loss that remains. */
+  #improve(
+    site: number,
+    lambda: number,
+    choice: Int32Array,
+    roomBefore: number,
+    reducedBefore: number,
+    epsilon: number,
+  ): number {
+    const { siteStart, pointStart, rate } = this.#tables
+    const [first, last] = [siteStart[site]!, siteStart[site + 1]!]
+    const origin = pointStart[first]!
+    const [worth, points, costs, start] = [this.#worth, this.#point, this.#reduced, this.#start]
+    const costOf = (k: number): number => this.#best[k - first]! - worth[choice[k]! - origin]!
+    let room = roomBefore
+    let reduced = reducedBefore
     for (;;) {
-      let [bestGain, place, to] = [epsilon, -1, -1]
+      let bestGain = epsilon
+      let place = -1
+      let to = -1
       for (let k = first; k < last; k++) {
-        const now = choice[k]!
-        const end = pointStart[k]! + pointCount[k]!
-        const [nowRate, nowReduced] = [rate[now]!, reduced[now - origin]!]
-        for (let point = pointStart[k]!; point < end; point++) {
-          const more = rate[point]! - nowRate
-          if (more > room) break
-          const gain = nowReduced - reduced[point - origin]! + lambda * more
-          if (gain > bestGain) [bestGain, place, to] = [gain, k, point]
+        const nowRate = rate[choice[k]!]!
+        const nowCost = costOf(k)
+        const end = start[k + 1 - first]!
+        for (let i = start[k - first]!; i < end; i++) {
+          const more = rate[points[i]!]! - nowRate
+          const gain = nowCost - costs[i]! + lambda * more
+          if (gain > bestGain && more <= room) {
+            bestGain = gain
+            place = k
+            to = i
+          }
         }
       }
-      if (place < 0) break
-      const now = choice[place]!
-      room -= rate[to]! - rate[now]!
-      loss += reduced[to - origin]! - reduced[now - origin]!
-      choice[place] = to
+      if (place < 0) return lambda === 0 ? reduced : reduced + lambda * room
+      room -= rate[points[to]!]! - rate[choice[place]!]!
+      reduced += costs[to]! - costOf(place)
+      choice[place] = points[to]!
     }
-    return lambda === 0 ? loss : loss + lambda * room
   }
 
   /** @returns Whether the search ended: then no choice loses less than the best one found. */
   #searchCore(site: number, lambda: number, epsilon: number): boolean {
-    const { siteStart, siteRate, pointStart, pointCount, rate } = this.#tables
+    const { siteStart, siteRate, rate } = this.#tables
     const [first, last] = [siteStart[site]!, siteStart[site + 1]!]
-    const origin = pointStart[first]!
     const capacity = siteRate[site]!
+    const least = this.#least
     const core: number[] = []
     let used = 0
     for (let k = first; k < last; k++) {
       used += rate[this.#base[k - first]!]!
-      if (this.#least[k - first]! < this.#bestLoss) core.push(k)
+      if (least[k - first]! < this.#bestLoss) core.push(k)
     }
-    core.sort((a, b) => this.#least[a - first]! - this.#least[b - first]! || a - b)
+    core.sort((a, b) => least[a - first]! - least[b - first]! || a - b)
 
     this.#nodes = 0
     this.#bestNode = -1
@@ -177,26 +238,19 @@ export class SiteSolver {
     if (used <= capacity) this.#record(lambda * (capacity - used), -1, epsilon)
     for (let i = 0; i < core.length; i++) {
       const k = core[i]!
-      if (this.#least[k - first]! >= this.#bestLoss) break
-      const next = i + 1 < core.length ? this.#least[core[i + 1]! - first]! : Number.POSITIVE_INFINITY
+      if (least[k - first]! >= this.#bestLoss) break
+      const next = i + 1 < core.length ? least[core[i + 1]! - first]! : Number.POSITIVE_INFINITY
       const base = this.#base[k - first]!
-      this.#copy(this.#states, this.#grown)
-      for (let point = pointStart[k]!; point < pointStart[k]! + pointCount[k]!; point++) {
-        const reduced = this.#reduced[point - origin]!
+      const old = this.#states
+      for (let j = this.#start[k - first]!; j < this.#start[k + 1 - first]!; j++) {
+        const point = this.#point[j]!
+        const reduced = this.#reduced[j]!
         if (point === base || reduced >= this.#bestLoss) continue
         const step = { place: k, point, rate: rate[point]! - rate[base]!, loss: reduced }
-        if (!this.#merge(step, next, lambda, capacity, epsilon)) return false
+        if (!this.#merge(old, step, next, lambda, capacity, epsilon)) return false
       }
-      ;[this.#states, this.#grown] = [this.#grown, this.#states]
     }
     return true
-  }
-
-  #copy(from: States, to: States): void {
-    to.used.set(from.used.subarray(0, from.count))
-    to.loss.set(from.loss.subarray(0, from.count))
-    to.node.set(from.node.subarray(0, from.count))
-    to.count = from.count
   }
 
   #record(loss: number, node: number, epsilon: number): void {
@@ -205,51 +259,69 @@ export class SiteSolver {
     this.#bestNode = node
   }
 
-  /** Add to the grown states each state with one more step. @returns False where there is no room for them. */
+  /** Add to the states each old state with one more step. @returns False where there is no room for them. */
   #merge(
+    old: States,
     step: { place: number; point: number; rate: number; loss: number },
     next: number,
     lambda: number,
     capacity: number,
     epsilon: number,
   ): boolean {
-    const [old, grown, out] = [this.#states, this.#grown, this.#merged]
-    let [i, j, count] = [0, 0, 0]
+    const grown = this.#states
+    const [out, spare] = this.#spares
+    const { used: keptUsed, loss: keptLoss, node: keptNode } = grown
+    const { used: oldUsed, loss: oldLoss, node: oldNode } = old
+    const { place, point, rate: stepRate, loss: stepLoss } = step
+    // Behind the last nothing fits any more: so neither list has to be asked whether it ended.
+    keptUsed[grown.count] = Number.POSITIVE_INFINITY
+    oldUsed[old.count] = Number.POSITIVE_INFINITY
+    const all = grown.count + old.count
+    let i = 0
+    let j = 0
+    let count = 0
     let mostWorth = Number.NEGATIVE_INFINITY
-    while (i < grown.count || j < old.count) {
-      const keptUsed = i < grown.count ? grown.used[i]! : Number.POSITIVE_INFINITY
-      const newUsed = j < old.count ? old.used[j]! + step.rate : Number.POSITIVE_INFINITY
-      const newLoss = j < old.count ? old.loss[j]! + step.loss : 0
-      const isKept =
-        keptUsed < newUsed || (keptUsed === newUsed && j < old.count && i < grown.count && grown.loss[i]! <= newLoss)
-      const used = isKept ? keptUsed : newUsed
-      const loss = isKept ? grown.loss[i]! : newLoss
-      const from = isKept ? grown.node[i++]! : old.node[j++]!
-      const worth = lambda * used - loss
-      if (worth <= mostWorth) continue
-      const free = capacity - used
-      const isBetter = !isKept && free >= 0 && loss + lambda * free < this.#bestLoss - epsilon
-      // Whatever comes after costs at least the next step.
-      const isHopeless = loss + next >= this.#bestLoss - epsilon
-      if (isHopeless && !isBetter) continue
-      let node = from
-      if (!isKept) {
+    let mostLoss = this.#bestLoss - epsilon
+    while (i + j < all) {
+      let used = keptUsed[i]!
+      let loss = keptLoss[i]!
+      let node = keptNode[i]!
+      const newUsed = oldUsed[j]! + stepRate
+      const newLoss = oldLoss[j]! + stepLoss
+      if (used < newUsed || (used === newUsed && loss <= newLoss)) {
+        i++
+        // Whatever comes after costs at least the next step.
+        if (lambda * used - loss <= mostWorth || loss + next >= mostLoss) continue
+      } else {
+        used = newUsed
+        loss = newLoss
+        const from = oldNode[j++]!
+        if (lambda * used - loss <= mostWorth) continue
+        const free = capacity - used
+        const isBetter = free >= 0 && loss + lambda * free < mostLoss
+        const isHopeless = loss + next >= mostLoss
+        if (isHopeless && !isBetter) continue
         if (this.#nodes === MAX_NODES) return false
         node = this.#nodes++
         this.#parent[node] = from
-        this.#placeAt[node] = step.place
-        this.#pointAt[node] = step.point
-        if (isBetter) this.#record(loss + lambda * free, node, epsilon)
+        this.#placeAt[node] = place
+        this.#pointAt[node] = point
+        if (isBetter) {
+          this.#record(loss + lambda * free, node, epsilon)
+          mostLoss = this.#bestLoss - epsilon
+        }
         if (isHopeless) continue
       }
       if (count === MAX_STATES) return false
-      mostWorth = worth
+      mostWorth = lambda * used - loss
       out.used[count] = used
       out.loss[count] = loss
       out.node[count++] = node
     }
     out.count = count
-    ;[this.#grown, this.#merged] = [out, grown]
+    this.#states = out
+    // What the steps start from is kept until the last of them.
+    this.#spares = grown === old ? [spare, grown] : [grown, spare]
     return true
   }
 

@@ -124,7 +124,7 @@ function solveWith({ tables, relaxer, siteSolver }: Solvers, warm: FleetWidePric
     const factor = RAISES[attempt]!
     const mu = raise(found.within.mu, factor, tables.limits.powerMw, found.largest)
     const nu = raise(found.within.nu, factor, tables.limits.carbonUgPerH, found.largest)
-    relaxer.sweep(mu, nu)
+    relaxer.settleAt(mu, nu)
     const prices = { mu, nu, lambda: relaxer.lambda.slice(), gamma: relaxer.gamma.slice() }
     if (attempt === 0) mixSides({ tables, relaxer }, found)
     const choice = relaxer.taken.slice()

@@ -1,5 +1,5 @@
 import type { FleetColumns, FleetLimits } from './columns.ts'
-import { FrontierWriter, type OptionColumns } from './frontier.ts'
+import { FrontierWriter, findLeast, type OptionColumns } from './frontier.ts'
 
 /**
  * The fleet in the order in which it is swept: slots by site, sites by gateway. A cell is a gateway with its sites, or
@@ -24,17 +24,21 @@ export interface Tables {
   readonly gatewayAt: Int32Array
   /** g/kWh, of each place. */
   readonly carbon: Float64Array
-  /** Points of the slot at place k: `pointStart[k]` to `pointStart[k] + pointCount[k]`, its frontier in order of rate. */
+  /** Points of the slot at place k: `pointStart[k]` to `pointStart[k] + pointCount[k]`, its frontier in order of rate, or all its options. */
   readonly pointStart: Int32Array
   readonly pointCount: Int32Array
   readonly rate: Float64Array
   readonly power: Float64Array
   readonly utility: Float64Array
   readonly option: Int32Array
+  /** The point of least rate, of each place. */
+  readonly least: Int32Array
   /** 1: even the least rates exceed the limit; the site gets those, and no price moves it. */
   readonly isStuck: Uint8Array
   /** 1: that holds for the gateway as a whole. */
   readonly isCellStuck: Uint8Array
+  /** Writes the options of one slot after another. */
+  readonly frontier: FrontierWriter
 }
 
 /** Positions grouped by key, in order within a group. */
@@ -62,8 +66,8 @@ function listCells({ gatewayOf, gatewayRateBps }: FleetLimits) {
 
 export interface TableOptions {
   /**
-   * Whether options that others beat are left out. It takes as long as all the rest, and pays where whole choices are
-   * searched; the relaxation alone drops them by price anyway.
+   * Whether options that others beat are left out, and the others are sorted by rate. It takes longer than all the rest, and
+   * pays where whole choices are searched; the relaxation alone drops them by price and sorts those that are left.
    */
   readonly isPruned?: boolean
   /** Tables that are not used any more: their room is, if it suffices, and its memory need not be faulted in again. */
@@ -97,18 +101,27 @@ export function makeTables(columns: FleetColumns, { isPruned = true, room }: Tab
           utility: new Float64Array(options),
           option: new Int32Array(options),
         }
+  const least = new Int32Array(slots)
   const frontier = new FrontierWriter()
   for (let k = 0; k < slots; k++) {
     const slot = slotAt[k]!
     placeOf[slot] = k
     siteOfPlace[k] = siteKeys[slot]!
     carbon[k] = carbonGPerKwh?.[slot] ?? 0
-    const [from, to] = [start[slot]!, start[slot + 1]!]
-    pointCount[k] = isPruned
-      ? frontier.write(columns, from, to, points, pointStart[k]!)
-      : frontier.writeAll(columns, from, to, points, pointStart[k]!)
-    pointStart[k + 1] = pointStart[k]! + to - from
+    const from = start[slot]!
+    const to = start[slot + 1]!
+    const at = pointStart[k]!
+    pointStart[k + 1] = at + to - from
+    if (isPruned) {
+      pointCount[k] = frontier.write(columns, from, to, points, at)
+      least[k] = at
+    } else {
+      pointCount[k] = to - from
+      least[k] = at + findLeast(columns, from, to) - from
+      for (let i = 0; i < to - from; i++) points.option[at + i] = i
+    }
   }
+  if (!isPruned) copyPoints(columns, slotAt, pointStart, points)
   const tables: Tables = {
     limits,
     slotAt,
@@ -122,16 +135,35 @@ export function makeTables(columns: FleetColumns, { isPruned = true, room }: Tab
     pointStart,
     pointCount,
     ...points,
+    least,
     isStuck: new Uint8Array(siteAt.length),
     isCellStuck: new Uint8Array(cells.cellRate.length),
+    frontier,
   }
   for (let c = 0; c < tables.cellRate.length; c++) markStuck(tables, c)
   return tables
 }
 
-function leastRate({ siteStart, pointStart, rate }: Tables, site: number): number {
+/** Copy all options; those of slots that lie one after another in the columns go together. */
+function copyPoints(
+  { start, rateBps, powerMw, utility }: FleetColumns,
+  slotAt: Int32Array,
+  pointStart: Int32Array,
+  points: Pick<Tables, 'rate' | 'power' | 'utility'>,
+): void {
+  for (let k = 0, next = 0; k < slotAt.length; k = next) {
+    next = k + 1
+    while (next < slotAt.length && slotAt[next] === slotAt[next - 1]! + 1) next++
+    const [from, to] = [start[slotAt[k]!]!, start[slotAt[next - 1]! + 1]!]
+    points.rate.set(rateBps.subarray(from, to), pointStart[k]!)
+    points.power.set(powerMw.subarray(from, to), pointStart[k]!)
+    points.utility.set(utility.subarray(from, to), pointStart[k]!)
+  }
+}
+
+function leastRate({ siteStart, least, rate }: Tables, site: number): number {
   let sum = 0
-  for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) sum += rate[pointStart[k]!]!
+  for (let k = siteStart[site]!; k < siteStart[site + 1]!; k++) sum += rate[least[k]!]!
   return sum
 }
 
@@ -169,7 +201,8 @@ export function replaceOptions(tables: Tables, slot: number, options: OptionColu
   const at = tables.pointStart[place]!
   const count = options.rateBps.length
   if (count > tables.pointStart[place + 1]! - at) return false
-  tables.pointCount[place] = new FrontierWriter().write(options, 0, count, tables, at)
+  tables.pointCount[place] = tables.frontier.write(options, 0, count, tables, at)
+  tables.least[place] = at
   markStuck(tables, tables.cellOfSite[tables.siteOfPlace[place]!]!)
   return true
 }

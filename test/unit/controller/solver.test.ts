@@ -1,5 +1,7 @@
 import { changeSlot } from '@espalier/controller/solver/change-slot'
 import type { FleetColumns } from '@espalier/controller/solver/columns'
+import { findFleetPrices } from '@espalier/controller/solver/fleet-price'
+import { Relaxer } from '@espalier/controller/solver/relax'
 import {
   type FleetSolution,
   readSolution,
@@ -7,7 +9,7 @@ import {
   solveFleet,
   solveTables,
 } from '@espalier/controller/solver/solve-fleet'
-import { makeTables } from '@espalier/controller/solver/tables'
+import { makeTables, type Tables } from '@espalier/controller/solver/tables'
 import { formatLp } from 'espalier/bench/lp-text'
 import { makeSampleFleet } from 'espalier/bench/sample-fleet'
 import fc from 'fast-check'
@@ -251,6 +253,28 @@ describe('solveAgain()', () => {
   })
 })
 
+describe('Relaxer', () => {
+  test('says exactly the same of the same prices, whatever it was asked before', () => {
+    const tables = makeTables(makeSampleFleet({ slots: 600, perSite: 30, seed: 5, hasCarbon: true }))
+    const asked = new Relaxer(tables)
+    for (const [mu, nu] of [
+      [40, 0],
+      [10, 0],
+      [24, 0.02],
+      [23, 0.02],
+      [23.2, 0.02],
+    ] as const) {
+      const { siteValue, sitePower, siteCarbon } = asked.sweep(mu, nu)
+      const fresh = new Relaxer(tables)
+      expect({ siteValue, sitePower, siteCarbon }).toEqual(
+        (({ siteValue, sitePower, siteCarbon }) => ({ siteValue, sitePower, siteCarbon }))(fresh.sweep(mu, nu)),
+      )
+      expect(asked.lambda).toEqual(fresh.lambda)
+      expect(asked.taken).toEqual(fresh.taken)
+    }
+  })
+})
+
 describe('makeTables()', () => {
   test('in the room of other tables, or with all options kept, leads to the same bound and a plan as good', () => {
     const [before, fleet] = [1, 2].map((seed) => makeSampleFleet({ slots: 300, perSite: 30, seed })) as [
@@ -266,5 +290,27 @@ describe('makeTables()', () => {
     const unpruned = readSolution(solveTables(makeTables(fleet, { isPruned: false })))
     expect(Math.abs(unpruned.bound - anew.bound)).toBeLessThan(2e-7 * anew.bound)
     expect((anew.value - unpruned.value) / anew.value).toBeLessThan(5e-4)
+  })
+
+  test('with all options kept, in the room of fleet after fleet, has the bound of pruned ones', () => {
+    let tables: Tables | undefined
+    let relaxer: Relaxer | undefined
+    let feasible = 0
+    fc.assert(
+      fc.property(fleetArbitrary, (fleet) => {
+        const pruned = makeTables(fleet)
+        const expected = findFleetPrices(pruned, new Relaxer(pruned))
+        tables = makeTables(fleet, { isPruned: false, room: tables })
+        relaxer = new Relaxer(tables, relaxer)
+        const found = findFleetPrices(tables, relaxer)
+        expect(found.isFeasible).toBe(expected.isFeasible)
+        expect(tables.isStuck).toEqual(pruned.isStuck)
+        if (!expected.isFeasible) return
+        feasible++
+        expect(Math.abs(found.bound - expected.bound)).toBeLessThanOrEqual(1e-6 * Math.max(1000, expected.bound))
+      }),
+      { numRuns: 300, seed: 13 },
+    )
+    expect(feasible).toBeGreaterThan(100)
   })
 })
