@@ -118,6 +118,17 @@ describe('brake()', () => {
     )
   })
 
+  test('comes back to a rung above with no more bits than now, and trims less from there', () => {
+    const ladder = [rungOf(configurationOf(0), 2), rungOf({ ...configurationOf(64), variant: 'light' }, 1)]
+    const situation = situationOf(ladder, 2 * ladder[0]!.rateBps)
+    const below = { rung: 1, alpha255: 64, changedMs: 0, floor: { rung: 0, sinceMs: 0, holdMs: 30_000 } }
+    const back = brake(below, situation)
+    expect(back).toMatchObject({ rung: 0, alpha255: 64 })
+    const later = brake(back, { ...situation, nowMs: situation.nowMs + 2000 })
+    expect(later.rung).toBe(0)
+    expect(later.alpha255).toBeLessThan(64)
+  })
+
   test('falls to a lighter rung when most frames are missed, and returns only after a hold', () => {
     const ladder = ladderOf(0)
     const outcomes = Array.from({ length: 20 }, (_, i) => ({ atMs: 98_000 + i * 100, isMissed: i % 4 !== 0 }))
