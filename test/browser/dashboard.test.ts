@@ -118,6 +118,30 @@ describe('the page of operators, on a controller and two agents', async () => {
     await close()
   })
 
+  test('names of configurations in a what-if are read whole, on a wide page and on a phone', async ({ skip }) => {
+    if (browser === undefined) return skip()
+    const { page, close } = await open('plan')
+    await page.getByLabel('Site local, uplink, kbit/s').fill('6')
+    const names = page.getByRole('table', { name: 'Slots that would change' }).locator('.mono')
+    await names.first().waitFor()
+    for (const width of [1440, 390]) {
+      await page.setViewportSize({ width, height: 900 })
+      const cells = await names.evaluateAll((found) =>
+        found.map(({ textContent, parentElement: cell }) => ({
+          text: textContent,
+          isWhole: cell!.scrollWidth <= cell!.clientWidth && cell!.offsetHeight <= cell!.parentElement!.clientHeight,
+        })),
+      )
+      expect(cells.length).toBeGreaterThanOrEqual(2)
+      for (const cell of cells)
+        expect(cell, `${width} px`).toEqual({
+          text: expect.stringMatching(/^\S+ a\d{3} \d+x\d+@\S+ \w+\d$/),
+          isWhole: true,
+        })
+    }
+    await close()
+  })
+
   test('a picture is decoded in the page itself, by what this controller serves, one for each slot', async ({
     skip,
   }) => {
