@@ -68,7 +68,7 @@ function printTable(policies: readonly PolicySummary[]): void {
     p.switches.mean.toFixed(1),
   ])
   for (const row of [head, ...rows])
-    process.stdout.write(`${row.map((cell, k) => (k === 0 ? cell.padEnd(12) : cell.padStart(10))).join('')}\n`)
+    process.stdout.write(`${row.map((cell, k) => (k === 0 ? cell.padEnd(18) : cell.padStart(10))).join('')}\n`)
 }
 
 async function sim({ devices, hours, policy, seeds, bandwidth, plot, json }: Options): Promise<void> {

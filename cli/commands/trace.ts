@@ -43,7 +43,7 @@ function printReplay({ slots, epochs, policies }: Replay): void {
   ])
   process.stdout.write(`${slots} slots, ${epochs} epochs; 100 % is the clairvoyant with free changes\n`)
   for (const row of [head, ...rows])
-    process.stdout.write(`${row.map((cell, k) => (k === 0 ? cell.padEnd(12) : cell.padStart(10))).join('')}\n`)
+    process.stdout.write(`${row.map((cell, k) => (k === 0 ? cell.padEnd(18) : cell.padStart(10))).join('')}\n`)
 }
 
 async function replay(file: string, { policy, plot, json }: ReplayOptions): Promise<void> {
