@@ -179,4 +179,4 @@ test('an agent takes the fastest backend, says what it measured, changes it when
     await stop()
     await ear.close()
   }
-})
+}, 180_000)

@@ -202,7 +202,11 @@ describe('an agent with a family of classifiers', () => {
       await delay(100)
       device = (await ask('devices'))[0]
     }
-    expect(device.slots[0]).toMatchObject({ phase: 'applied', configuration: { family: 'toy', variant: 'base' } })
+    // On a busy machine it may brake by itself to a lower frame rate.
+    expect(device.slots[0]).toMatchObject({
+      phase: expect.stringMatching(/^(applied|braked)$/),
+      configuration: { family: 'toy', variant: 'base' },
+    })
     const { slots } = await ask('plan')
     expect(slots).toMatchObject([{ device: DEVICE, slot: SLOT, why: { predicted: { accuracyPct: 100 } } }])
     expect(slots[0].why.chosen).toContain('toy/base/a000/')
