@@ -22,7 +22,7 @@ const SLOT = slotIdSchema.parse('door')
 const SIDE = 64
 const CHANNELS = 32
 /** A frame of the first variant is done well within its interval, even on a machine with other work. */
-const FRAME_RATE = 3
+const FRAME_RATE = 2
 const log = pino({ level: 'silent' })
 
 /** A classifier of some convolutions of one size. @param layers 38 million multiply-accumulates each. */
@@ -56,7 +56,7 @@ const running: Array<() => Promise<unknown>> = []
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'espalier-classifier-plan-'))
-  const family = await buildFamily(join(home, 'models'), { base: deepClassifier(12), lean: deepClassifier(1) })
+  const family = await buildFamily(join(home, 'models'), { base: deepClassifier(8), lean: deepClassifier(1) })
   await writeFamily(join(home, 'families/toy'), judged(family, { base: 90, lean: 80 }))
 })
 afterAll(() => rm(home, { recursive: true, force: true }))
