@@ -6,7 +6,6 @@ import { ConfigError, describeError } from '@espalier/shared/errors'
 import { type Command, Option } from 'commander'
 import { requestApi } from '../fleet-api.ts'
 import { parsePolicies } from '../parse-policies.ts'
-import { plotPolicies } from '../plot-policies.ts'
 
 interface ExportOptions {
   readonly api: string
@@ -53,7 +52,10 @@ async function replay(file: string, { policy, plot, json }: ReplayOptions): Prom
     )
   })
   const result = replayTrace(parseTrace(file, text), policy)
-  if (plot !== undefined) await writeFile(plot, plotPolicies(`Replay of ${result.slots} slots`, result.policies))
+  if (plot !== undefined) {
+    const { plotPolicies } = await import('../plot-policies.ts')
+    await writeFile(plot, plotPolicies(`Replay of ${result.slots} slots`, result.policies))
+  }
   if (json) process.stdout.write(`${JSON.stringify(result, undefined, 2)}\n`)
   else printReplay(result)
 }
