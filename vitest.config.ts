@@ -6,6 +6,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // A second is little where other tests share the cores; what comes at once is waited for no longer.
+    expect: { poll: { timeout: 30_000 } },
     // Two cores: integration tests start processes of their own.
     maxWorkers: 2,
   },

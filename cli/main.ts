@@ -52,6 +52,12 @@ function exitCodeOf(error: unknown): number {
   return error instanceof EspalierError && error.code === 'CONFIG' ? 2 : 1
 }
 
+// Whoever reads has enough, as `head` has.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exit()
+})
+
 try {
   await program.parseAsync()
 } catch (error) {

@@ -5,18 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ConfigError } from '@espalier/shared/errors'
 import type { Command } from 'commander'
-import { benchAgent } from '../bench/agent.ts'
-import { benchBrowser } from '../bench/browser.ts'
 import { atMost, type Findings } from '../bench/checks.ts'
-import { benchCodec } from '../bench/codec.ts'
-import { benchDashboard } from '../bench/dashboard.ts'
-import { benchForge } from '../bench/forge.ts'
-import { benchOffline } from '../bench/offline.ts'
-import { benchPlanner } from '../bench/planner.ts'
-import { benchPowerCut } from '../bench/power-cut.ts'
-import { benchRollout } from '../bench/rollout.ts'
-import { benchSim } from '../bench/sim.ts'
-import { benchSwap } from '../bench/swap.ts'
 import { DEFAULT_FAMILY_DIR, MODELS_DIR } from '../models.ts'
 import { measureRecovery, VICTIMS } from '../recovery.ts'
 import { runDemo } from './demo.ts'
@@ -39,12 +28,17 @@ const RESULTS_DIR = join(ROOT, 'docs/results')
 /** What stands below it in a results page is written by hand and stays. */
 const BY_HAND = '<!-- Below this line by hand. -->'
 
+/** Each is loaded when it runs: every other command would wait for what benches import. */
 const BENCHES: Readonly<Record<string, Bench>> = {
   async agent() {
+    const { benchAgent } = await import('../bench/agent.ts')
     return benchAgent({ clip: join(MODELS_DIR, 'clip'), familyDir: DEFAULT_FAMILY_DIR })
   },
 
-  browser: () => benchBrowser(DEFAULT_FAMILY_DIR, join(MODELS_DIR, 'clip')),
+  async browser() {
+    const { benchBrowser } = await import('../bench/browser.ts')
+    return benchBrowser(DEFAULT_FAMILY_DIR, join(MODELS_DIR, 'clip'))
+  },
 
   async codec() {
     const kodak = join(DATA_DIR, 'kodak')
@@ -52,6 +46,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       process.stderr.write(`SKIPPED codec: "${kodak}" is absent; set ESPALIER_DATA to a folder with kodak/\n`)
       return undefined
     }
+    const { benchCodec } = await import('../bench/codec.ts')
     return benchCodec(DEFAULT_FAMILY_DIR, {
       kodak,
       clip: join(DATA_DIR, 'video/frames'),
@@ -60,7 +55,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     })
   },
 
-  dashboard: benchDashboard,
+  async dashboard() {
+    const { benchDashboard } = await import('../bench/dashboard.ts')
+    return benchDashboard()
+  },
 
   async demo() {
     const result = await runDemo(({ name }) => process.stderr.write(`demo: ${name}\n`), new AbortController().signal)
@@ -80,13 +78,24 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       )
       return undefined
     }
+    const { benchForge } = await import('../bench/forge.ts')
     return benchForge({ dataDir: DATA_DIR, classifiers: join(ROOT, 'forge/training/runs/classifiers') })
   },
 
-  planner: benchPlanner,
-  offline: () => benchOffline(MODELS_DIR, (line) => process.stderr.write(`offline: ${line}\n`)),
+  async planner() {
+    const { benchPlanner } = await import('../bench/planner.ts')
+    return benchPlanner()
+  },
 
-  'power-cut': () => benchPowerCut((line) => process.stderr.write(`power-cut: ${line}\n`)),
+  async offline() {
+    const { benchOffline } = await import('../bench/offline.ts')
+    return benchOffline(MODELS_DIR, (line) => process.stderr.write(`offline: ${line}\n`))
+  },
+
+  async 'power-cut'() {
+    const { benchPowerCut } = await import('../bench/power-cut.ts')
+    return benchPowerCut((line) => process.stderr.write(`power-cut: ${line}\n`))
+  },
 
   async recovery() {
     const recoveries = await measureRecovery({
@@ -103,9 +112,20 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     return { checks, details: recoveries }
   },
 
-  sim: () => benchSim(DATA_DIR),
-  rollout: () => benchRollout(DEFAULT_FAMILY_DIR),
-  swap: () => benchSwap((line) => process.stderr.write(`swap: ${line}\n`)),
+  async sim() {
+    const { benchSim } = await import('../bench/sim.ts')
+    return benchSim(DATA_DIR)
+  },
+
+  async rollout() {
+    const { benchRollout } = await import('../bench/rollout.ts')
+    return benchRollout(DEFAULT_FAMILY_DIR)
+  },
+
+  async swap() {
+    const { benchSwap } = await import('../bench/swap.ts')
+    return benchSwap((line) => process.stderr.write(`swap: ${line}\n`))
+  },
 }
 
 function describeMachine(): string {

@@ -21,6 +21,8 @@ const PHASES: readonly Phase[] = [
   { name: 'power squeezed', budgets: ({ powerW }) => ({ powerW }) },
   { name: 'released', budgets: () => ({}) },
 ]
+/** A new device tries every backend first: half a minute where other work is done beside it. */
+const START_MS = 120_000
 /** The fleet gets this long to react before a phase is measured. */
 const SETTLE_MS = 8000
 const MEASURE_MS = 15_000
@@ -108,7 +110,7 @@ export async function runDemo(onPhase: (result: PhaseResult) => void, signal: Ab
   })
   try {
     const isRunning = async () => ((await getDevices(fleet.url))[0]?.frames ?? 0) > 5 || undefined
-    await waitFor('a running device', isRunning, { timeoutMs: 30_000, signal })
+    await waitFor('a running device', isRunning, { timeoutMs: START_MS, signal })
     const phases: PhaseResult[] = []
     let ample = { rateBps: 0, powerW: 0 }
     for (const phase of PHASES) {

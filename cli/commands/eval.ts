@@ -1,7 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Evaluation, evaluate, listPictures } from '@espalier/forge/measure/evaluate'
-import { plotEvaluation } from '@espalier/forge/measure/plot'
 import { openFamilyCodec } from '@espalier/shared/codec/open-codec'
 import { type Command, InvalidArgumentError } from 'commander'
 import { startProgress } from '../progress.ts'
@@ -38,6 +37,7 @@ export async function evaluateFolder(
 /** Draw an evaluation into a folder. */
 export async function writePlots(folder: string, evaluation: Evaluation): Promise<void> {
   await mkdir(folder, { recursive: true })
+  const { plotEvaluation } = await import('@espalier/forge/measure/plot')
   for (const [name, svg] of Object.entries(plotEvaluation(evaluation))) await writeFile(join(folder, name), svg)
 }
 

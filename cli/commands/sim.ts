@@ -6,7 +6,6 @@ import { type PolicySummary, summarise } from '@espalier/controller/sim/summaris
 import { ConfigError, describeError } from '@espalier/shared/errors'
 import { type Command, InvalidArgumentError } from 'commander'
 import { parsePolicies } from '../parse-policies.ts'
-import { plotPolicies } from '../plot-policies.ts'
 import { barsOf } from '../policy-bars.ts'
 import { startProgress } from '../progress.ts'
 
@@ -68,7 +67,7 @@ function printTable(policies: readonly PolicySummary[]): void {
     p.switches.mean.toFixed(1),
   ])
   for (const row of [head, ...rows])
-    process.stdout.write(`${row.map((cell, k) => (k === 0 ? cell.padEnd(12) : cell.padStart(10))).join('')}\n`)
+    process.stdout.write(`${row.map((cell, k) => (k === 0 ? cell.padEnd(18) : cell.padStart(10))).join('')}\n`)
 }
 
 async function sim({ devices, hours, policy, seeds, bandwidth, plot, json }: Options): Promise<void> {
@@ -81,8 +80,10 @@ async function sim({ devices, hours, policy, seeds, bandwidth, plot, json }: Opt
     progress.update,
   ).finally(progress.stop)
   const policies = summarise(results)
-  if (plot !== undefined)
+  if (plot !== undefined) {
+    const { plotPolicies } = await import('../plot-policies.ts')
     await writeFile(plot, plotPolicies(`${devices} simulated devices, ${hours} h, ${seeds} worlds`, barsOf(policies)))
+  }
   if (json)
     process.stdout.write(`${JSON.stringify({ devices, hours, seeds: numbers, policies, results }, undefined, 2)}\n`)
   else printTable(policies)

@@ -6,7 +6,6 @@ import { ConfigError, describeError } from '@espalier/shared/errors'
 import { type Command, Option } from 'commander'
 import { requestApi } from '../fleet-api.ts'
 import { parsePolicies } from '../parse-policies.ts'
-import { plotPolicies } from '../plot-policies.ts'
 
 interface ExportOptions {
   readonly api: string
@@ -43,7 +42,7 @@ function printReplay({ slots, epochs, policies }: Replay): void {
   ])
   process.stdout.write(`${slots} slots, ${epochs} epochs; 100 % is the clairvoyant with free changes\n`)
   for (const row of [head, ...rows])
-    process.stdout.write(`${row.map((cell, k) => (k === 0 ? cell.padEnd(12) : cell.padStart(10))).join('')}\n`)
+    process.stdout.write(`${row.map((cell, k) => (k === 0 ? cell.padEnd(18) : cell.padStart(10))).join('')}\n`)
 }
 
 async function replay(file: string, { policy, plot, json }: ReplayOptions): Promise<void> {
@@ -53,7 +52,10 @@ async function replay(file: string, { policy, plot, json }: ReplayOptions): Prom
     )
   })
   const result = replayTrace(parseTrace(file, text), policy)
-  if (plot !== undefined) await writeFile(plot, plotPolicies(`Replay of ${result.slots} slots`, result.policies))
+  if (plot !== undefined) {
+    const { plotPolicies } = await import('../plot-policies.ts')
+    await writeFile(plot, plotPolicies(`Replay of ${result.slots} slots`, result.policies))
+  }
   if (json) process.stdout.write(`${JSON.stringify(result, undefined, 2)}\n`)
   else printReplay(result)
 }

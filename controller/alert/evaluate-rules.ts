@@ -1,3 +1,4 @@
+import { formatQuantity } from '@espalier/shared/units'
 import { matchesSelector, parseSelector } from '../rollout/selector.ts'
 import { type Condition, parseCondition } from './condition.ts'
 import type { Reading, Readings } from './reading.ts'
@@ -61,14 +62,11 @@ function thresholdOf({ comparison }: Condition, { budget }: Reading): number | u
   return budget === undefined ? undefined : comparison.threshold * budget
 }
 
-const round = (value: number): number => Number(value.toPrecision(4))
-
-function describe(rule: Rule, condition: Condition, state: AlertState, ending: string | undefined): string {
-  const { unit } = condition.metric
-  const now = state.value === undefined ? '' : ` (${round(state.value)} ${unit === '1' ? '' : unit}`.trimEnd()
-  const limit = state.threshold === undefined ? '' : `, threshold ${round(state.threshold)}`
-  const value = now === '' ? '' : `${now}${limit})`
-  return ending === undefined ? `${state.subject}: ${rule.condition}${value}` : `${state.subject}: ${ending}${value}`
+function describe(rule: Rule, { metric }: Condition, state: AlertState, ending: string | undefined): string {
+  const say = (value: number): string => formatQuantity(value, metric.unit ?? '')
+  const limit = state.threshold === undefined ? '' : `, threshold ${say(state.threshold)}`
+  const value = state.value === undefined ? '' : ` (${say(state.value)}${limit})`
+  return `${state.subject}: ${ending ?? rule.condition}${value}`
 }
 
 const keyOf = ({ rule, subject }: Pick<AlertState, 'rule' | 'subject'>): string => `${rule} ${subject}`

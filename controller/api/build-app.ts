@@ -37,7 +37,7 @@ import { actorOf } from './actor.ts'
 import { ApiError, notFound } from './api-error.ts'
 import { budgetBodySchema, budgetKeySchema, budgetSchema, findMisfit } from './budget-schemas.ts'
 import { streamEvents } from './event-stream.ts'
-import { findDevice } from './find-device.ts'
+import { findById } from './find-by-id.ts'
 import { formatMetrics } from './metrics.ts'
 import { findForeignOrigin } from './origin-check.ts'
 import { addPageSecurity } from './page-security.ts'
@@ -213,7 +213,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
     '/devices/:id',
     { schema: { params: deviceParams, response: { 200: deviceDetailSchema, ...errors } } },
     (request) => {
-      const device = findDevice(fleet, request.params.id)
+      const device = findById('device', request.params.id, fleet)
       const { birth, reported, desired } = device
       return {
         ...viewDevice(device, options),
@@ -228,7 +228,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
     '/devices/:id/totals',
     { schema: { params: deviceParams, response: { 200: totalsSchema, ...errors } } },
     (request) => {
-      const device = findDevice(fleet, request.params.id)
+      const device = findById('device', request.params.id, fleet)
       const totals = viewTotals(device, options)
       if (totals === undefined) throw notFound('telemetry of', device.id, [])
       return totals
@@ -238,14 +238,14 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
   api.get(
     '/devices/:id/events',
     { schema: { params: deviceParams, response: { 200: deviceEventsSchema, ...errors } } },
-    (request) => viewEvents(findDevice(fleet, request.params.id), HISTORY, options),
+    (request) => viewEvents(findById('device', request.params.id, fleet), HISTORY, options),
   )
 
   api.get(
     '/devices/:id/why',
     { schema: { params: deviceParams, response: { 200: whySchema, ...errors } } },
     (request) => {
-      const device = findDevice(fleet, request.params.id)
+      const device = findById('device', request.params.id, fleet)
       const planned = planner.latest()?.slots.filter(({ input }) => input.key.startsWith(`${device.id}/`)) ?? []
       return {
         device: device.id,
@@ -267,7 +267,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
       },
     },
     async (request, reply) => {
-      const device = findDevice(fleet, request.params.id)
+      const device = findById('device', request.params.id, fleet)
       if (!options.link().isConnected())
         throw new ApiError(503, 'TRANSPORT', `Cannot command "${device.id}": the broker does not answer, try again`)
       const { kind, ...rest } = request.body
@@ -294,7 +294,7 @@ function addRoutes(instance: FastifyInstance, options: AppOptions): void {
     '/devices/:id/slots/:slot/frame.png',
     { schema: { params: z.object({ id: z.string(), slot: z.string() }) } },
     async (request, reply) => {
-      const device = findDevice(fleet, request.params.id)
+      const device = findById('device', request.params.id, fleet)
       const { slot } = request.params
       const key = `${device.id}/${slot}`
       const chain = streams.chain(key)

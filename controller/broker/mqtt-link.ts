@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Clock } from '@espalier/shared/clock'
 import { describeError } from '@espalier/shared/errors'
 import type { DeviceId } from '@espalier/shared/ids'
@@ -84,14 +85,18 @@ export function openMqttLink(options: MqttLinkOptions): MqttLink {
       return id
     },
     async close() {
-      if (client.connected)
-        await client
-          .publishAsync(CONTROLLER_STATE_TOPIC, message({ state: 'offline' }), { qos: 1, retain: true })
-          .catch((error: unknown) => log.warn({ reason: describeError(error) }, 'cannot say goodbye'))
-      // A broker that went away would never confirm the end.
-      const killer = setTimeout(() => client.end(true), END_MS)
-      await client.endAsync()
-      clearTimeout(killer)
+      const sayGoodbye = async (): Promise<void> => {
+        if (client.connected)
+          await client.publishAsync(CONTROLLER_STATE_TOPIC, message({ state: 'offline' }), { qos: 1, retain: true })
+        await client.endAsync()
+      }
+      const goodbye = sayGoodbye().catch((error: unknown) =>
+        log.warn({ reason: describeError(error) }, 'cannot say goodbye'),
+      )
+      // A broker that went away confirms neither this nor what was said before, and the client waits for both.
+      await Promise.race([goodbye, delay(END_MS, undefined, { ref: false })])
+      await client.endAsync(true)
+      client.stream.destroy()
     },
   }
 }

@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { openChromium } from 'espalier/bench/open-chromium'
 import { NEXT_VERSION, startShownFleet } from 'espalier/bench/start-shown-fleet'
-import type { Browser, Page } from 'playwright-core'
+import { callApi } from 'espalier/fleet-api'
+import type { Browser, BrowserContext, Page } from 'playwright-core'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
@@ -33,7 +34,9 @@ const axeSource = await readFile(createRequire(import.meta.url).resolve('axe-cor
 async function findViolations(page: Page): Promise<string[]> {
   // Sent through the debugger: the page's own policy lets no script in from elsewhere.
   await page.evaluate(axeSource)
-  const violations = (await page.evaluate('axe.run().then(({ violations }) => violations)')) as Violation[]
+  const violations = (await page.evaluate(
+    'axe.run({ resultTypes: ["violations"] }).then(({ violations }) => violations)',
+  )) as Violation[]
   return violations
     .filter(({ impact }) => impact === 'serious' || impact === 'critical')
     .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html} ${node.failureSummary ?? ''}`))
@@ -48,9 +51,16 @@ async function versionText(page: Page, version: string): Promise<string> {
 describe('the page of operators, on a controller and two agents', async () => {
   const browser: Browser | undefined = await openChromium('the page of operators')
   let fleet: Fleet
+  /** One for all pages, as an operator's browser: what does not change is fetched once. */
+  let context: BrowserContext
 
   beforeAll(async () => {
-    if (browser !== undefined) fleet = await startShownFleet()
+    if (browser === undefined) return
+    context = await browser.newContext({ viewport: { width: 1280, height: 900 } })
+    fleet = await startShownFleet()
+    // Values are read once a rule is about them: the rule that a test makes is then judged as soon as it is there.
+    const rule = { condition: 'device.rateBps > 1Gbit/s' }
+    await callApi(fleet.url, 'alerts/rules/impossible', { method: 'PUT', body: rule })
   }, 150_000)
   afterAll(async () => {
     await browser?.close()
@@ -59,7 +69,6 @@ describe('the page of operators, on a controller and two agents', async () => {
 
   /** A page that tells of everything that went wrong in it, and of every request that left the controller. */
   async function open(name: PageName) {
-    const context = await browser!.newContext({ viewport: { width: 1280, height: 900 } })
     const page = await context.newPage()
     const problems: string[] = []
     page.on('pageerror', (error) => problems.push(`error: ${error.message}`))
@@ -74,7 +83,7 @@ describe('the page of operators, on a controller and two agents', async () => {
     })
     await page.goto(`${fleet.url}/${PAGES[name].hash}`)
     await page.waitForSelector(PAGES[name].ready)
-    return { page, problems, close: () => context.close() }
+    return { page, problems, close: () => page.close() }
   }
 
   test('every page draws itself without an error, a breach of its policy, or a request to elsewhere', async ({
@@ -115,6 +124,30 @@ describe('the page of operators, on a controller and two agents', async () => {
       .toSatisfy((lease: number | undefined) => lease !== undefined && lease <= 0.97 * 30_000)
     expect((await read()).desired.gen).toBeGreaterThan(before.desired.gen)
     expect(problems).toEqual([])
+    await close()
+  })
+
+  test('names of configurations in a what-if are read whole, on a wide page and on a phone', async ({ skip }) => {
+    if (browser === undefined) return skip()
+    const { page, close } = await open('plan')
+    await page.getByLabel('Site local, uplink, kbit/s').fill('6')
+    const names = page.getByRole('table', { name: 'Slots that would change' }).locator('.mono')
+    await names.first().waitFor()
+    for (const width of [1440, 390]) {
+      await page.setViewportSize({ width, height: 900 })
+      const cells = await names.evaluateAll((found) =>
+        found.map(({ textContent, parentElement: cell }) => ({
+          text: textContent,
+          isWhole: cell!.scrollWidth <= cell!.clientWidth && cell!.offsetHeight <= cell!.parentElement!.clientHeight,
+        })),
+      )
+      expect(cells.length).toBeGreaterThanOrEqual(2)
+      for (const cell of cells)
+        expect(cell, `${width} px`).toEqual({
+          text: expect.stringMatching(/^\S+ a\d{3} \d+x\d+@\S+ \w+\d$/),
+          isWhole: true,
+        })
+    }
     await close()
   })
 

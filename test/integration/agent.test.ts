@@ -3,9 +3,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type AgentConfig, loadConfig } from '@espalier/agent/config'
 import type { QualitySample } from '@espalier/agent/frame-result'
-import { runAgent } from '@espalier/agent/main'
 import type { WorkerJob } from '@espalier/agent/supervisor/worker-supervisor'
 import { readHeader } from '@espalier/shared/codec/container'
 import { configurationSchema } from '@espalier/shared/configuration'
@@ -19,10 +17,10 @@ import {
   stateSchema,
   telemetrySchema,
 } from '@espalier/shared/messages/device'
-import { pino } from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { FleetEar } from './fleet-ear.ts'
 import { makePictures } from './make-pictures.ts'
+import { startAgent } from './start-agent.ts'
 import { FAMILY, withWorker } from './with-worker.ts'
 
 const AGENT_PROCESS = join(import.meta.dirname, '../../agent/dist/process.js')
@@ -74,53 +72,40 @@ afterEach(async () => {
   await ear.close()
 })
 
-function configFor(dataDir: string): AgentConfig {
-  return loadConfig({
-    file: {
-      name: 'test',
-      settings: {
-        device: DEVICE,
-        dataDir,
-        mqttUrl: `mqtt://127.0.0.1:${ear.mqttPort}`,
-        controllerUrl: `http://127.0.0.1:${ear.uplinkPort}`,
-        familyDir: FAMILY,
-        // No need to try others.
-        backends: ['wasm'],
-        slots: [{ slot: SLOT, source: { kind: 'images', path: home, frameRate: 10 } }],
-        qualityEveryFrames: 5,
-      },
-    },
-  })
+/** Of an agent with a data directory of its own. */
+async function makeSettings() {
+  return {
+    device: DEVICE,
+    dataDir: await mkdtemp(join(home, 'data-')),
+    mqttUrl: `mqtt://127.0.0.1:${ear.mqttPort}`,
+    controllerUrl: `http://127.0.0.1:${ear.uplinkPort}`,
+    familyDir: FAMILY,
+    backends: ['wasm'],
+    slots: [{ slot: SLOT, source: { kind: 'images', path: home, frameRate: 10 } }],
+    qualityEveryFrames: 5,
+  }
 }
 
-async function startAgent(): Promise<{ config: AgentConfig; stop: () => Promise<void> }> {
-  const config = configFor(await mkdtemp(join(home, 'data-')))
-  return { config, stop: resumeAgent(config) }
-}
+type Settings = Awaited<ReturnType<typeof makeSettings>>
 
 /** The executable, as an operator runs it. */
-async function startProcess(config: AgentConfig): Promise<ChildProcess> {
-  const path = join(config.dataDir, 'agent.json')
-  await writeFile(path, JSON.stringify(config))
+async function startProcess(settings: Settings): Promise<ChildProcess> {
+  const path = join(settings.dataDir, 'agent.json')
+  await writeFile(path, JSON.stringify(settings))
   const child = spawn(process.execPath, [AGENT_PROCESS, '--config', path], { stdio: 'ignore' })
   running.push(async () => void child.kill('SIGKILL'))
   return child
 }
 
-function resumeAgent(config: AgentConfig): () => Promise<void> {
-  const stopping = new AbortController()
-  const ended = runAgent(config, stopping.signal, pino({ level: 'silent' }), { random: () => 0.05 })
-  const stop = async (): Promise<void> => {
-    stopping.abort()
-    await ended
-  }
+function start(settings: object): () => Promise<void> {
+  const { stop } = startAgent(settings)
   running.push(stop)
   return stop
 }
 
 describe('runAgent()', () => {
   test('introduces itself, sends decodable frames and true figures, and says when it leaves', async () => {
-    const { stop } = await startAgent()
+    const stop = start(await makeSettings())
 
     const birth = await ear.until('birth', birthSchema)
     const telemetry = await ear.until('telemetry', telemetrySchema, ({ slots }) => slots[0]!.psnrCount > 1)
@@ -149,8 +134,9 @@ describe('runAgent()', () => {
   })
 
   test('follows a desired state between two frames, refuses what it cannot run, and ignores an older one', async () => {
-    await startAgent()
-    await ear.until('birth', birthSchema)
+    start(await makeSettings())
+    // It runs the default until it hears of another, however late that is.
+    while (ear.frames.length === 0) await delay(25)
 
     await ear.tell('desired', desired(5, { alpha255: 200, width: 48, height: 32 }))
     await ear.until('reported', reportedSchema, ({ gen }) => gen === 5)
@@ -171,7 +157,7 @@ describe('runAgent()', () => {
   })
 
   test('goes on with the same configuration and its counts when a worker is killed', async () => {
-    await startAgent()
+    start(await makeSettings())
     await ear.until('birth', birthSchema)
     await ear.tell('desired', desired(1, { alpha255: 180 }))
     const before = await ear.until('telemetry', telemetrySchema, ({ slots }) => slots[0]!.frames > 3)
@@ -191,8 +177,8 @@ describe('runAgent()', () => {
   })
 
   test('runs the last good desired state after being killed, with nobody there, and replays what it could not say', async () => {
-    const config = configFor(await mkdtemp(join(home, 'data-')))
-    const killed = await startProcess(config)
+    const settings = await makeSettings()
+    const killed = await startProcess(settings)
     await ear.until('birth', birthSchema)
     await ear.tell('desired', desired(9, { alpha255: 220 }))
     await ear.until('reported', reportedSchema, ({ gen }) => gen === 9)
@@ -203,8 +189,10 @@ describe('runAgent()', () => {
     await ear.close()
 
     // No broker, no controller: it works all the same and keeps telemetry for later.
-    resumeAgent({ ...config, slots: [{ ...config.slots[0]!, sink: folderIn(config.dataDir) }] })
-    while ((await readdir(join(config.dataDir, 'streams')).catch(() => [])).length < 3) await delay(50)
+    const streams = join(settings.dataDir, 'streams')
+    const sink = { kind: 'folder', path: streams, maxFiles: 10 }
+    start({ ...settings, slots: settings.slots.map((slot) => ({ ...slot, sink })) })
+    while ((await readdir(streams).catch(() => [])).length < 3) await delay(50)
     ear = new FleetEar(DEVICE, SLOT)
     await ear.open(mqttPort)
     const reported = await ear.until('reported', reportedSchema)
@@ -218,10 +206,6 @@ describe('runAgent()', () => {
   })
 })
 
-function folderIn(dataDir: string) {
-  return { kind: 'folder' as const, path: join(dataDir, 'streams'), maxFiles: 10 }
-}
-
 describe('WorkerSupervisor', () => {
   const picture = { width: 32, height: 32, rgb: new Uint8Array(32 * 32 * 3).fill(90) }
   const small = { ...configuration, width: 32, height: 32 }
@@ -231,7 +215,8 @@ describe('WorkerSupervisor', () => {
   const psnrOf = (sample: QualitySample | undefined): number =>
     sample?.kind === 'psnr' ? sample.psnrDb : expect.fail('found no quality')
 
-  const patience = { frameDeadlineMs: 2000 }
+  /** A worker that hangs is waited for so long, and one that opens its model on a busy machine needs most of it. */
+  const patience = { frameDeadlineMs: 5000 }
 
   test('starts another worker when one is killed, and keeps the CPU seconds of the dead', () =>
     withWorker(async (worker, deaths) => {

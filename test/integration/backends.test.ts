@@ -4,17 +4,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { probeRuntime } from '@espalier/agent/backends/probe-runtime'
-import { loadConfig } from '@espalier/agent/config'
-import { runAgent } from '@espalier/agent/main'
 import { RuntimeChange } from '@espalier/agent/slot/runtime-change'
 import { WORKER_PATH } from '@espalier/agent/supervisor/worker-supervisor'
 import { deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
 import { type Desired, desiredSchema } from '@espalier/shared/messages/controller'
 import { ackSchema, birthSchema, eventSchema, reportedSchema } from '@espalier/shared/messages/device'
-import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeConfiguration } from '../unit/make-configuration.ts'
 import { FleetEar } from './fleet-ear.ts'
+import { startAgent } from './start-agent.ts'
 import { FAMILY, withWorker } from './with-worker.ts'
 
 /** Chromium's GPU in software: the one adapter that a machine without a GPU can give Dawn. */
@@ -131,21 +129,14 @@ test.skipIf(!existsSync(SWIFTSHADER))('a GPU gives the same symbols as WebAssemb
 test('an agent takes the fastest backend, says what it measured, changes it when told, and measures anew', async () => {
   const ear = new FleetEar(DEVICE, SLOT)
   await ear.open()
-  const config = loadConfig({
-    file: {
-      name: 'test',
-      settings: {
-        device: DEVICE,
-        dataDir: join(home, 'data'),
-        mqttUrl: `mqtt://127.0.0.1:${ear.mqttPort}`,
-        familyDir: FAMILY,
-        backends: ['wasm', 'native'],
-        slots: [{ slot: SLOT, source: { kind: 'images', path: CLIP, frameRate: 5 }, sink: { kind: 'discard' } }],
-      },
-    },
+  const { stop } = startAgent({
+    device: DEVICE,
+    dataDir: join(home, 'data'),
+    mqttUrl: `mqtt://127.0.0.1:${ear.mqttPort}`,
+    familyDir: FAMILY,
+    backends: ['wasm', 'native'],
+    slots: [{ slot: SLOT, source: { kind: 'images', path: CLIP, frameRate: 5 }, sink: { kind: 'discard' } }],
   })
-  const stopping = new AbortController()
-  const ended = runAgent(config, stopping.signal, pino({ level: 'silent' }), { random: () => 0.05 })
   try {
     const birth = await ear.until('birth', birthSchema)
     const { backends } = birth.slots[0]!
@@ -185,8 +176,7 @@ test('an agent takes the fastest backend, says what it measured, changes it when
     expect(measured.length).toBeGreaterThan(births)
     expect(measured.at(-1)!.body.slots[0]!.backends).not.toEqual(backends)
   } finally {
-    stopping.abort()
-    await ended
+    await stop()
     await ear.close()
   }
-})
+}, 180_000)

@@ -1,8 +1,6 @@
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { loadConfig as loadAgentConfig } from '@espalier/agent/config'
-import { runAgent } from '@espalier/agent/main'
 import { loadConfig } from '@espalier/controller/config'
 import { startController } from '@espalier/controller/main'
 import { openStore } from '@espalier/controller/store/open-store'
@@ -15,6 +13,7 @@ import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { envelope, makeBirth } from '../unit/controller/controller-fixtures.ts'
+import { startAgent } from './start-agent.ts'
 import { until } from './until.ts'
 
 const MODELS = join(import.meta.dirname, '../../models')
@@ -36,33 +35,21 @@ test('a device follows the capsule that its controller signed once that is gone,
     isOpen = false
   }
   onTestFinished(close)
-  const stopping = new AbortController()
-  const config = loadAgentConfig({
-    file: {
-      name: 'test',
-      settings: {
-        device: 'cam-9',
-        dataDir: deviceDir,
-        mqttUrl: `mqtt://127.0.0.1:${controller.mqttPort}`,
-        controllerUrl: controller.url,
-        familyDir: join(MODELS, 'kodo'),
-        // No need to try others.
-        backends: ['wasm'],
-        slots: [
-          {
-            slot: 'cam0',
-            source: { kind: 'images', path: join(MODELS, 'clip'), frameRate: 2 },
-            sink: { kind: 'discard' },
-          },
-        ],
+  const { stop } = startAgent({
+    device: 'cam-9',
+    dataDir: deviceDir,
+    mqttUrl: `mqtt://127.0.0.1:${controller.mqttPort}`,
+    controllerUrl: controller.url,
+    familyDir: join(MODELS, 'kodo'),
+    slots: [
+      {
+        slot: 'cam0',
+        source: { kind: 'images', path: join(MODELS, 'clip'), frameRate: 2 },
+        sink: { kind: 'discard' },
       },
-    },
+    ],
   })
-  const ended = runAgent(config, stopping.signal, log)
-  onTestFinished(async () => {
-    stopping.abort()
-    await ended
-  })
+  onTestFinished(stop)
 
   const held = await until('a capsule on the device', async () =>
     readFile(join(deviceDir, 'capsule.json'), 'utf8').catch(() => undefined),

@@ -4,9 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { loadConfig as loadAgentConfig } from '@espalier/agent/config'
-import { runAgent } from '@espalier/agent/main'
-import { loadConfig as loadControllerConfig } from '@espalier/controller/config'
+import { loadConfig } from '@espalier/controller/config'
 import { startController } from '@espalier/controller/main'
 import type { AssembledFamily } from '@espalier/forge/family/assemble-family'
 import { writeFamily } from '@espalier/forge/family/write-family'
@@ -16,6 +14,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { buildFamily } from '../unit/forge/build-family.ts'
 import type { GraphSpec } from '../unit/forge/build-graph.ts'
 import { randomTensor } from '../unit/forge/build-graph.ts'
+import { startAgent } from './start-agent.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const DEVICE = deviceIdSchema.parse('cam-9')
@@ -23,7 +22,7 @@ const SLOT = slotIdSchema.parse('door')
 const SIDE = 64
 const CHANNELS = 32
 /** A frame of the first variant is done well within its interval, even on a machine with other work. */
-const FRAME_RATE = 3
+const FRAME_RATE = 2
 const log = pino({ level: 'silent' })
 
 /** A classifier of some convolutions of one size. @param layers 38 million multiply-accumulates each. */
@@ -57,7 +56,7 @@ const running: Array<() => Promise<unknown>> = []
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'espalier-classifier-plan-'))
-  const family = await buildFamily(join(home, 'models'), { base: deepClassifier(12), lean: deepClassifier(1) })
+  const family = await buildFamily(join(home, 'models'), { base: deepClassifier(8), lean: deepClassifier(1) })
   await writeFamily(join(home, 'families/toy'), judged(family, { base: 90, lean: 80 }))
 })
 afterAll(() => rm(home, { recursive: true, force: true }))
@@ -76,7 +75,7 @@ function judged(family: AssembledFamily, accuracyPct: Readonly<Record<string, nu
 
 async function start() {
   const controller = await startController(
-    loadControllerConfig({
+    loadConfig({
       flags: {
         port: 0,
         mqttPort: 0,
@@ -88,32 +87,21 @@ async function start() {
     log,
   )
   running.push(() => controller.close())
-  const config = loadAgentConfig({
-    file: {
-      name: 'test',
-      settings: {
-        device: DEVICE,
-        dataDir: join(home, 'agent'),
-        mqttUrl: `mqtt://127.0.0.1:${controller.mqttPort}`,
-        slots: [
-          {
-            slot: SLOT,
-            familyDir: join(home, 'families/toy'),
-            source: { kind: 'images', path: join(ROOT, 'models/clip'), frameRate: FRAME_RATE },
-            sink: { kind: 'events' },
-          },
-        ],
-        qualityEveryFrames: 1000,
-        backends: ['wasm'],
+  const { stop } = startAgent({
+    device: DEVICE,
+    dataDir: join(home, 'agent'),
+    mqttUrl: `mqtt://127.0.0.1:${controller.mqttPort}`,
+    slots: [
+      {
+        slot: SLOT,
+        familyDir: join(home, 'families/toy'),
+        source: { kind: 'images', path: join(ROOT, 'models/clip'), frameRate: FRAME_RATE },
+        sink: { kind: 'events' },
       },
-    },
+    ],
+    qualityEveryFrames: 1000,
   })
-  const stopping = new AbortController()
-  const ended = runAgent(config, stopping.signal, log, { random: () => 0.05 })
-  running.push(() => {
-    stopping.abort()
-    return ended
-  })
+  running.push(stop)
   return controller
 }
 

@@ -3,9 +3,8 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type AgentConfig, loadConfig as loadAgentConfig } from '@espalier/agent/config'
-import { runAgent } from '@espalier/agent/main'
-import { loadConfig as loadControllerConfig } from '@espalier/controller/config'
+import type { AgentConfig } from '@espalier/agent/config'
+import { loadConfig } from '@espalier/controller/config'
 import { startController } from '@espalier/controller/main'
 import { type AssembledFamily, assembleFamily, noisePicture } from '@espalier/forge/family/assemble-family'
 import { digestOf } from '@espalier/forge/family/digest'
@@ -24,6 +23,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { about, writeModels } from '../unit/forge/build-family.ts'
 import { toyClassifier } from '../unit/forge/toy-classifier.ts'
 import { FleetEar } from './fleet-ear.ts'
+import { startAgent } from './start-agent.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const THIRD_PARTY = join(process.env.ESPALIER_DATA ?? join(ROOT, '../shared/data'), 'models/cifar10_resnet_4b.onnx')
@@ -85,26 +85,19 @@ function desired(gen: number, changes: Partial<Configuration>): Desired {
   })
 }
 
-async function startAgent(mqttPort: number, sink: object, familyDir = join(families, 'toy')): Promise<AgentConfig> {
-  const config = loadAgentConfig({
-    file: {
-      name: 'test',
-      settings: {
-        device: DEVICE,
-        dataDir: await mkdtemp(join(home, 'data-')),
-        mqttUrl: `mqtt://127.0.0.1:${mqttPort}`,
-        slots: [{ slot: SLOT, familyDir, source: { kind: 'images', path: CLIP, frameRate: 20 }, sink }],
-        qualityEveryFrames: 3,
-        backends: ['wasm'],
-      },
-    },
+async function startClassifier(
+  mqttPort: number,
+  sink: object,
+  familyDir = join(families, 'toy'),
+): Promise<AgentConfig> {
+  const { config, stop } = startAgent({
+    device: DEVICE,
+    dataDir: await mkdtemp(join(home, 'data-')),
+    mqttUrl: `mqtt://127.0.0.1:${mqttPort}`,
+    slots: [{ slot: SLOT, familyDir, source: { kind: 'images', path: CLIP, frameRate: 20 }, sink }],
+    qualityEveryFrames: 3,
   })
-  const stopping = new AbortController()
-  const ended = runAgent(config, stopping.signal, log, { random: () => 0.05 })
-  running.push(() => {
-    stopping.abort()
-    return ended
-  })
+  running.push(stop)
   return config
 }
 
@@ -118,7 +111,7 @@ async function openEar(): Promise<FleetEar> {
 describe('an agent with a family of classifiers', () => {
   test('counts frames, follows to another variant between two of them, and says what it sees', async () => {
     const ear = await openEar()
-    await startAgent(ear.mqttPort, { kind: 'events' })
+    await startClassifier(ear.mqttPort, { kind: 'events' })
 
     const birth = await ear.until('birth', birthSchema)
     const first = await ear.until('telemetry', telemetrySchema, ({ slots }) => slots[0]!.frames > 5)
@@ -161,7 +154,7 @@ describe('an agent with a family of classifiers', () => {
       await writeFile(join(spoilt, 'blobs', sha256), data)
     await writeFile(join(spoilt, 'manifest.json'), canonicalJson(manifest))
     const ear = await openEar()
-    const config = await startAgent(ear.mqttPort, { kind: 'folder', path: join(home, 'lines') }, spoilt)
+    const config = await startClassifier(ear.mqttPort, { kind: 'folder', path: join(home, 'lines') }, spoilt)
     await ear.until('birth', birthSchema)
 
     for (const [gen, changes, reason] of [
@@ -189,7 +182,7 @@ describe('an agent with a family of classifiers', () => {
 
   test('is shown by a controller with its telemetry, and planned with the one variant of which the quality is known', async () => {
     const controller = await startController(
-      loadControllerConfig({
+      loadConfig({
         flags: {
           port: 0,
           mqttPort: 0,
@@ -202,14 +195,18 @@ describe('an agent with a family of classifiers', () => {
     )
     running.push(() => controller.close())
     const ask = async (path: string) => JSON.parse(await (await fetch(`${controller.url}/api/v1/${path}`)).text())
-    await startAgent(controller.mqttPort, { kind: 'discard' })
+    await startClassifier(controller.mqttPort, { kind: 'discard' })
 
     let device = (await ask('devices'))[0]
     while (!(device?.slots[0]?.framesPerSecond > 0)) {
       await delay(100)
       device = (await ask('devices'))[0]
     }
-    expect(device.slots[0]).toMatchObject({ phase: 'applied', configuration: { family: 'toy', variant: 'base' } })
+    // On a busy machine it may brake by itself to a lower frame rate.
+    expect(device.slots[0]).toMatchObject({
+      phase: expect.stringMatching(/^(applied|braked)$/),
+      configuration: { family: 'toy', variant: 'base' },
+    })
     const { slots } = await ask('plan')
     expect(slots).toMatchObject([{ device: DEVICE, slot: SLOT, why: { predicted: { accuracyPct: 100 } } }])
     expect(slots[0].why.chosen).toContain('toy/base/a000/')
@@ -221,7 +218,7 @@ describe('an agent with a family of classifiers', () => {
   test('says which sinks fit when it is given another', async () => {
     await expect(
       (async () => {
-        await startAgent(1, { kind: 'uplink' })
+        await startClassifier(1, { kind: 'uplink' })
         await running.pop()!()
       })(),
     ).rejects.toThrow(/found "uplink", expected one of events, folder, discard for a family of task classification/)

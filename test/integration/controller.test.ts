@@ -19,6 +19,7 @@ import sharp from 'sharp'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { DEVICE, envelope, makeBirth, makeTelemetry, SLOT } from '../unit/controller/controller-fixtures.ts'
+import { TcpWay } from './tcp-way.ts'
 import { until } from './until.ts'
 
 const FAMILIES = join(import.meta.dirname, '../../models')
@@ -191,19 +192,34 @@ describe('the controller', () => {
     const open = (port: number) =>
       startBroker({ host: '127.0.0.1', port, controllerPassword: 'secret', passwords: undefined })
     const broker = await open(0)
-    const brokerUrl = `mqtt://_controller:secret@127.0.0.1:${broker.port}`
-    const { url } = await start(await folder(), { brokerUrl })
+    // The controller comes back after the device, or nobody hears its question.
+    const way = await TcpWay.open(broker.port)
+    const { url } = await start(await folder(), { brokerUrl: `mqtt://_controller:secret@127.0.0.1:${way.port}` })
     const device = await FakeDevice.connect(broker.port)
     await device.beBorn()
     const { gen } = await until('desired', () => device.desired.at(-1))
+    way.isOpen = false
     await broker.close()
     await until('the loss', async () => ((await call(url, 'health')).json.status === 'degraded' ? true : undefined))
 
     const again = await open(broker.port)
     onTestFinished(() => again.close())
     const later = await FakeDevice.connect(broker.port)
+    way.isOpen = true
     expect((await until('desired again', () => later.desired.at(-1))).gen).toBeGreaterThanOrEqual(gen)
     await until('a question', () => later.commands[0] ?? device.commands[0])
+  })
+
+  test('ends though its broker confirms nothing any more', async () => {
+    const broker = await startBroker({ host: '127.0.0.1', port: 0, controllerPassword: 'secret', passwords: undefined })
+    onTestFinished(() => broker.close())
+    const way = await TcpWay.open(broker.port)
+    const { url, close } = await start(await folder(), {
+      brokerUrl: `mqtt://_controller:secret@127.0.0.1:${way.port}`,
+    })
+    await until('the broker', async () => ((await call(url, 'health')).json.status === 'ok' ? true : undefined))
+    way.silence()
+    await close()
   })
 
   test('asks a device of which it knows no birth to say it again', async () => {

@@ -1,7 +1,6 @@
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { loadConfig, type RawSettings } from '@espalier/controller/config'
 import { startController } from '@espalier/controller/main'
 import type { Digest } from '@espalier/shared/ids'
@@ -146,7 +145,7 @@ test('stops on a version that is slower on devices, with the evidence, and rolls
   await until('the first wave', () =>
     devices.filter(({ version }) => version === manifestDigest).length === 4 ? true : undefined,
   )
-  await delay(1500)
+  await until('its soak', async () => (await call(`rollouts/${id}`)).json.waveList[0].soakEndsAt)
   // Everything became slower, and what has the new version by half as much again.
   for (const device of devices) device.latencyFactor *= device.version === manifestDigest ? 1.8 : 1.2
   await Promise.all(devices.map((device) => device.run(20)))

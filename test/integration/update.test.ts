@@ -2,9 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { loadConfig } from '@espalier/agent/config'
-import { runAgent } from '@espalier/agent/main'
-import { loadConfig as loadControllerConfig } from '@espalier/controller/config'
+import { loadConfig } from '@espalier/controller/config'
 import { type RunningController, startController } from '@espalier/controller/main'
 import { configurationSchema } from '@espalier/shared/configuration'
 import { type Digest, deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
@@ -22,7 +20,7 @@ import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { FleetEar } from './fleet-ear.ts'
 import { makePictures } from './make-pictures.ts'
-
+import { startAgent } from './start-agent.ts'
 import { FAMILY } from './with-worker.ts'
 
 const SLOT = slotIdSchema.parse('cam0')
@@ -73,7 +71,7 @@ beforeAll(async () => {
   shipped = (await openFamily(FAMILY)).manifestDigest
   for (const [i, difference] of (['as good', 'golden mismatch', 'slower'] as const).entries())
     versions[difference] = await makeSecondVersion(join(home, 'families', `v${i}`), difference, `9.${i}.0`)
-  const config = loadControllerConfig({
+  const config = loadConfig({
     flags: { port: 0, mqttPort: 0, dataDir: join(home, 'controller'), familiesDir: join(home, 'families') },
   })
   controller = await startController(config, silent)
@@ -92,34 +90,22 @@ async function withAgent(
   const device = deviceIdSchema.parse(name)
   const ear = new FleetEar(device, SLOT)
   await ear.open()
-  const config = loadConfig({
-    file: {
-      name: 'test',
-      settings: {
-        device,
-        dataDir: join(home, `data-${name}`),
-        mqttUrl: `mqtt://127.0.0.1:${ear.mqttPort}`,
-        controllerUrl: controller.url,
-        familyDir: FAMILY,
-        backends: ['wasm'],
-        slots: [{ slot: SLOT, source: { kind: 'images', path: home, frameRate: FRAME_RATE } }],
-      },
-    },
-  })
-  let stopping = new AbortController()
-  let running = runAgent(config, stopping.signal, silent, { random: () => 0.05, meterEveryMs: METER_EVERY_MS })
-  const stop = async (): Promise<void> => {
-    stopping.abort()
-    await running
+  const settings = {
+    device,
+    dataDir: join(home, `data-${name}`),
+    mqttUrl: `mqtt://127.0.0.1:${ear.mqttPort}`,
+    controllerUrl: controller.url,
+    familyDir: FAMILY,
+    slots: [{ slot: SLOT, source: { kind: 'images', path: home, frameRate: FRAME_RATE } }],
   }
+  let agent = startAgent(settings, { meterEveryMs: METER_EVERY_MS })
   try {
     await use(ear, async () => {
-      await stop()
-      stopping = new AbortController()
-      running = runAgent(config, stopping.signal, silent, { random: () => 0.05, meterEveryMs: METER_EVERY_MS })
+      await agent.stop()
+      agent = startAgent(settings, { meterEveryMs: METER_EVERY_MS })
     })
   } finally {
-    await stop()
+    await agent.stop()
     await ear.close()
   }
 }

@@ -18,7 +18,8 @@ import {
   alertRulesSchema,
   alertsSchema,
 } from '../alert-schemas.ts'
-import { ApiError, notFound } from '../api-error.ts'
+import { ApiError } from '../api-error.ts'
+import { findById, type Known } from '../find-by-id.ts'
 import { errorSchema } from '../schemas.ts'
 
 export interface AlertRouteOptions {
@@ -38,16 +39,8 @@ export function addAlertRoutes(instance: FastifyInstance, options: AlertRouteOpt
   const api = instance.withTypeProvider<ZodTypeProvider>()
   const errors = { 400: errorSchema, 404: errorSchema, 503: errorSchema }
   const params = z.object({ id: ruleIdSchema })
-  const find = (id: string): Rule => {
-    const rule = alerts.rules().find((each) => each.id === id)
-    if (rule === undefined)
-      throw notFound(
-        'rule',
-        id,
-        alerts.rules().map((each) => each.id),
-      )
-    return rule
-  }
+  const known: Known<Rule> = { get: (id) => alerts.rules().find((rule) => rule.id === id), list: alerts.rules }
+  const find = (id: string): Rule => findById('rule', id, known)
 
   /** What fires now comes first. */
   api.get('/alerts', { schema: { response: { 200: alertsSchema } } }, () => {

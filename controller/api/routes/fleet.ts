@@ -16,7 +16,7 @@ import { viewFamily } from '../../overview/view-family.ts'
 import type { Planner } from '../../planner/planner.ts'
 import type { Store } from '../../store/open-store.ts'
 import { ApiError, notFound } from '../api-error.ts'
-import { findDevice } from '../find-device.ts'
+import { findById } from '../find-by-id.ts'
 import { fleetStreams } from '../fleet-stream.ts'
 import { errorSchema } from '../schemas.ts'
 import {
@@ -141,7 +141,7 @@ export function addFleetRoutes(instance: FastifyInstance, options: FleetRouteOpt
     '/fleet/devices/:id/series',
     { schema: { params: deviceParams, querystring: spanSchema, response: { 200: deviceSeriesSchema, ...errors } } },
     (request) => {
-      const { id } = findDevice(fleet, request.params.id)
+      const { id } = findById('device', request.params.id, fleet)
       const { seconds, points } = request.query
       const nowMs = clock.wallMs()
       return { device: id, points: seriesOf(store.samples.thinned(id, nowMs - seconds * 1000, nowMs, points)) }
@@ -152,7 +152,7 @@ export function addFleetRoutes(instance: FastifyInstance, options: FleetRouteOpt
     '/fleet/devices/:id/telemetry',
     { schema: { params: deviceParams, response: { 200: deviceTelemetrySchema, ...errors } } },
     (request) => {
-      const { id, recent } = findDevice(fleet, request.params.id)
+      const { id, recent } = findById('device', request.params.id, fleet)
       if (recent === undefined) throw notFound('telemetry of', id, [])
       return viewTelemetry(id, recent)
     },

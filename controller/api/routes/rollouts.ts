@@ -8,7 +8,7 @@ import { actionsOf } from '../../rollout/decide-rollout.ts'
 import { MEMBER_STATES, type Member, type Rollout, slotKey } from '../../rollout/rollout.ts'
 import type { Members, Rollouts } from '../../rollout/rollouts.ts'
 import { actorOf } from '../actor.ts'
-import { notFound } from '../api-error.ts'
+import { findById } from '../find-by-id.ts'
 import {
   type RolloutMember,
   type RolloutSummary,
@@ -106,16 +106,7 @@ export function addRolloutRoutes(instance: FastifyInstance, options: RolloutRout
   const api = instance.withTypeProvider<ZodTypeProvider>()
   const errors = { 400: errorSchema, 404: errorSchema, 409: errorSchema, 503: errorSchema }
   const params = z.object({ id: z.string().max(100) })
-  const find = (id: string): Rollout => {
-    const rollout = rollouts.get(id)
-    if (rollout === undefined)
-      throw notFound(
-        'rollout',
-        id,
-        rollouts.list().map((each) => each.id),
-      )
-    return rollout
-  }
+  const find = (id: string): Rollout => findById('rollout', id, rollouts)
   const view = (rollout: Rollout): RolloutView => viewRollout(rollout, rollouts.members(rollout.id), families)
 
   /** Latest first. */

@@ -8,6 +8,8 @@ export interface Column<Key extends string> {
   readonly width: string
   readonly isNumber?: boolean
   readonly isSortable?: boolean
+  /** On several lines where one is too short: `rowPx` must leave room for them. */
+  readonly isWrapped?: boolean
 }
 
 export interface VirtualListProps<Item, Key extends string> {
@@ -26,6 +28,7 @@ export interface VirtualListProps<Item, Key extends string> {
   /** Said where there is no row. */
   readonly whenEmpty?: string | undefined
   readonly minWidth?: number
+  readonly rowPx?: number
 }
 
 const ROW_PX = 30
@@ -41,8 +44,13 @@ interface Drawn<Item> {
   readonly node: ComponentChildren
 }
 
+function classOf({ isNumber, isWrapped }: Column<string>): string {
+  if (isNumber) return 'number'
+  return isWrapped ? 'wrapped' : ''
+}
+
 function drawRow<Item, Key extends string>(
-  { columns, cell }: VirtualListProps<Item, Key>,
+  { columns, cell, rowPx = ROW_PX }: VirtualListProps<Item, Key>,
   row: { readonly key: number; readonly index: number; readonly item: Item | undefined },
   known: Drawn<Item> | undefined,
 ): Drawn<Item> {
@@ -52,7 +60,7 @@ function drawRow<Item, Key extends string>(
     item === undefined || item === known?.item
       ? known?.cells
       : columns.map((column) => (
-          <div key={column.key} role="cell" class={column.isNumber ? 'number' : ''}>
+          <div key={column.key} role="cell" class={classOf(column)}>
             {cell(item, column.key)}
           </div>
         ))
@@ -64,7 +72,7 @@ function drawRow<Item, Key extends string>(
       aria-rowindex={index + 2}
       aria-busy={item === undefined}
       data-index={index}
-      style={{ transform: `translateY(${index * ROW_PX}px)` }}
+      style={{ transform: `translateY(${index * rowPx}px)` }}
     >
       {cells ?? <div role="cell" />}
     </div>
@@ -79,9 +87,10 @@ export function VirtualList<Item, Key extends string>(props: VirtualListProps<It
   const toFocus = useRef<number>(undefined)
   const [active, setActive] = useState(0)
   const drawn = useRef<ReadonlyMap<number, Drawn<Item>>>(new Map())
+  const rowPx = props.rowPx ?? ROW_PX
   const room = props.height - HEAD_PX
-  const first = Math.max(0, Math.floor(top / ROW_PX) - OVERSCAN)
-  const end = Math.min(props.total, Math.ceil((top + room) / ROW_PX) + OVERSCAN)
+  const first = Math.max(0, Math.floor(top / rowPx) - OVERSCAN)
+  const end = Math.min(props.total, Math.ceil((top + room) / rowPx) + OVERSCAN)
 
   useEffect(() => props.onRange?.(first, end), [first, end, props.onRange])
   useEffect(() => {
@@ -97,7 +106,7 @@ export function VirtualList<Item, Key extends string>(props: VirtualListProps<It
   const goTo = (index: number): void => {
     const next = Math.max(0, Math.min(props.total - 1, index))
     const element = scroller.current!
-    const [begin, finish] = [next * ROW_PX, (next + 1) * ROW_PX]
+    const [begin, finish] = [next * rowPx, (next + 1) * rowPx]
     if (begin < element.scrollTop) element.scrollTop = begin
     else if (finish > element.scrollTop + room) element.scrollTop = finish - room
     toFocus.current = next
@@ -105,7 +114,7 @@ export function VirtualList<Item, Key extends string>(props: VirtualListProps<It
     setTop(element.scrollTop)
   }
   const onKeyDown = (event: KeyboardEvent): void => {
-    const page = Math.floor(room / ROW_PX)
+    const page = Math.floor(room / rowPx)
     const steps: Record<string, number> = {
       ArrowDown: active + 1,
       ArrowUp: active - 1,
@@ -121,7 +130,7 @@ export function VirtualList<Item, Key extends string>(props: VirtualListProps<It
   }
 
   // What did not change since the last drawing is the same node, which costs nothing.
-  const window = Math.ceil(room / ROW_PX) + 1 + 2 * OVERSCAN
+  const window = Math.ceil(room / rowPx) + 1 + 2 * OVERSCAN
   const next = new Map<number, Drawn<Item>>()
   for (let index = first; index < end; index++) {
     const key = index % window
@@ -142,15 +151,20 @@ export function VirtualList<Item, Key extends string>(props: VirtualListProps<It
         aria-rowcount={props.total + 1}
         tabIndex={0}
         ref={scroller}
-        style={{ height: `${props.height}px`, '--columns': columns, '--list-width': `${props.minWidth ?? 0}px` }}
+        style={{
+          height: `${props.height}px`,
+          '--columns': columns,
+          '--list-width': `${props.minWidth ?? 0}px`,
+          '--row-height': `${rowPx}px`,
+        }}
         onScroll={(event) => {
           const list = event.currentTarget
           // The row that has the focus is about to be another one.
           const focused = document.activeElement?.closest<HTMLElement>('[data-index]')
-          const at = focused && list.contains(focused) ? Number(focused.dataset.index) * ROW_PX : undefined
+          const at = focused && list.contains(focused) ? Number(focused.dataset.index) * rowPx : undefined
           const isGone =
             at !== undefined &&
-            (at < list.scrollTop - ROW_PX * OVERSCAN || at > list.scrollTop + room + ROW_PX * OVERSCAN)
+            (at < list.scrollTop - rowPx * OVERSCAN || at > list.scrollTop + room + rowPx * OVERSCAN)
           if (isGone && toFocus.current === undefined) list.focus({ preventScroll: true })
           setTop(list.scrollTop)
         }}
@@ -177,7 +191,7 @@ export function VirtualList<Item, Key extends string>(props: VirtualListProps<It
             </div>
           ))}
         </div>
-        <div class="grid-space" role="rowgroup" style={{ height: `${props.total * ROW_PX}px` }}>
+        <div class="grid-space" role="rowgroup" style={{ height: `${props.total * rowPx}px` }}>
           {rows}
         </div>
         {props.total === 0 && props.whenEmpty !== undefined ? (

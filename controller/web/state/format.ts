@@ -1,5 +1,5 @@
 import type { Configuration } from '@espalier/shared/configuration'
-import { formatPower, formatRate } from '@espalier/shared/units'
+import { formatBytes, formatEnergy, formatPower, formatRate, formatShare } from '@espalier/shared/units'
 
 /** What is not known. */
 export const UNKNOWN = '–'
@@ -12,24 +12,8 @@ const or =
 const digits = (value: number, count = 3): string => String(Number(value.toPrecision(count)))
 
 export const rate = or(formatRate)
-export const power = or((watts: number) =>
-  watts >= 1000
-    ? `${digits(watts / 1000)} kW`
-    : watts === 0
-      ? '0 W'
-      : watts < 0
-        ? `−${formatPower(-watts)}`
-        : formatPower(watts),
-)
-export const energy = or((joules: number) =>
-  joules >= 3.6e6
-    ? `${digits(joules / 3.6e6)} kWh`
-    : joules >= 1000
-      ? `${digits(joules / 1000)} kJ`
-      : joules > 0 && joules < 0.1
-        ? `${digits(joules * 1000)} mJ`
-        : `${digits(joules)} J`,
-)
+export const power = or(formatPower)
+export const energy = or(formatEnergy)
 export const milliseconds = or((ms: number) =>
   ms < 10 ? `${digits(ms, 2)} ms` : ms < 10_000 ? `${ms.toFixed(0)} ms` : `${digits(ms / 1000)} s`,
 )
@@ -40,16 +24,12 @@ export const quality = (of: {
   readonly psnrDb?: number | undefined
   readonly accuracyPct?: number | undefined
 }): string => (of.accuracyPct === undefined ? decibels(of.psnrDb) : accuracy(of.accuracyPct))
-export const percent = or((share: number) => `${digits(100 * share, share < 0.01 ? 2 : 3)} %`)
+export const percent = or(formatShare)
 export const count = or((value: number) => Math.round(value).toLocaleString('en').replaceAll(',', ' '))
 export const celsius = or((value: number) => `${value.toFixed(0)} °C`)
 export const perSecond = or((value: number) => `${digits(value)} /s`)
 export const grams = or((value: number) => (value >= 1000 ? `${digits(value / 1000)} kg` : `${digits(value)} g`))
-export const bytes = or((value: number) => {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB']
-  const at = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, value)) / 3)))
-  return `${digits(value / 1000 ** at)} ${units[at]}`
-})
+export const bytes = or(formatBytes)
 export const utility = or((value: number) => digits(value, 4))
 
 /** With its sign: what is more and what is less must not look alike. */

@@ -13,35 +13,14 @@ import { defaultPlan } from '@espalier/agent/slot/default-plan'
 import { findRefusal } from '@espalier/agent/slot/find-refusal'
 import { eventRateBps, LINE_BITS } from '@espalier/shared/classifier/event-rate'
 import { slotIdSchema } from '@espalier/shared/ids'
-import { type Manifest, parseManifest } from '@espalier/shared/manifest/manifest'
 import type { DeviceEvent } from '@espalier/shared/messages/device'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { makeClassifierManifest } from '../make-classifier-manifest.ts'
 
 const SLOT = slotIdSchema.parse('cam0')
-const blob = { sha256: 'a'.repeat(64), bytes: 1 }
-const variant = (id: string) => ({
-  id,
-  graph: { ...blob, input: 'x', output: 'y', macs: 1000 },
-  tensors: [],
-  source: blob,
-  lineage: [],
-})
-const manifest: Manifest = parseManifest(
-  JSON.stringify({
-    format: 'espalier-family/1',
-    family: 'toy',
-    version: '1.0.0',
-    task: 'classification',
-    licence: 'Apache-2.0',
-    description: '',
-    input: { layout: 'nchw', dims: [1, 3, 24, 32], colour: 'rgb' },
-    output: { classes: 2, scores: 'logits' },
-    labels: ['cat', 'dog'],
-    tensors: {},
-    variants: [variant('base'), variant('small')],
-    golden: { input: blob, cases: ['base', 'small'].map((id) => ({ variant: id, output: blob, tolerance: 0.1 })) },
-  }),
-  'toy',
+const manifest = makeClassifierManifest(
+  ['base', 'small'].map((id) => ({ id, macs: 1000 })),
+  { family: 'toy', labels: ['cat', 'dog'] },
 )
 const wasm2 = { backend: 'wasm', threads: 2 } as const
 const ability = { manifest, runtimes: [wasm2], maxWorkerBytes: 1e9 }

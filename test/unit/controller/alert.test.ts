@@ -97,6 +97,19 @@ describe('a rule', () => {
     expect(play(rule, [90, 96])).toEqual([])
   })
 
+  test('tells people values of a size that they read, and programs numbers in SI units', () => {
+    const rule = makeRule('device.rateBps > 0.03Mbit/s')
+    const reading: Reading = { subject: 'cam-1', labels: { site: 'local' }, value: 30_570 }
+    expect(evaluateRules([rule], () => [reading], [], 0).events).toMatchObject([
+      {
+        message: 'cam-1: device.rateBps > 0.03Mbit/s (30.6 kbit/s, threshold 30 kbit/s)',
+        value: 30_570,
+        threshold: 30_000,
+        unit: 'bit/s',
+      },
+    ])
+  })
+
   test('is about the devices of its selector, and lets go of those that it is not about any more', () => {
     const devices: Reading[] = ['a', 'b'].map((site, i) => ({ subject: `cam-${i}`, labels: { site }, isTrue: true }))
     const first = evaluateRules([makeRule('device.offline', { selector: 'site=a' })], () => devices, [], 0)

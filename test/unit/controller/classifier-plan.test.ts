@@ -11,7 +11,8 @@ import { comparePlans } from '@espalier/controller/planner/what-if'
 import { eventRateBps } from '@espalier/shared/classifier/event-rate'
 import { configurationId } from '@espalier/shared/configuration'
 import { describe, expect, test } from 'vitest'
-import { card, classifierManifest, sorts } from './classifier-fixtures.ts'
+import { makeClassifierManifest } from '../make-classifier-manifest.ts'
+import { card, sorts } from './classifier-fixtures.ts'
 import { manifest as codec, DEVICE, makeBirth, makeTelemetry, SLOT } from './controller-fixtures.ts'
 
 const WASM1 = { backend: 'wasm', threads: 1, macsPerSecond: 4e10 } as const
@@ -65,7 +66,7 @@ describe('options of a classifier slot', () => {
 
   test('take the time that cards say where they compare a variant with the first: quantised, each multiplication is cheaper', () => {
     const judged = { pictures: 9, agreementPct: 99 }
-    const carded = classifierManifest([
+    const carded = makeClassifierManifest([
       { id: 'base', macs: 1e9, judged, measured: [card(100), card(60, 2)] },
       { id: 'int8', macs: 1e9, judged, measured: [card(40), { ...card(1), deviceClass: 'another' }] },
     ])
@@ -93,7 +94,7 @@ describe('options of a classifier slot', () => {
 
   test('that the device has no room for are out, where any fits', () => {
     const judged = { pictures: 9, agreementPct: 100 }
-    const family = classifierManifest([
+    const family = makeClassifierManifest([
       { id: 'base', macs: 1e9, judged, measured: [{ ...card(9), rssBytes: 9e8 }] },
       { id: 'lean', macs: 1e8, judged },
     ])
@@ -143,7 +144,7 @@ describe('utility of a classifier slot', () => {
 
   test('is by agreement where nothing was labelled, and a variant that nobody judged is not planned', () => {
     const quality = qualityOfVariants(
-      classifierManifest([
+      makeClassifierManifest([
         { id: 'base', macs: 1e9 },
         { id: 'lean', macs: 1e8, judged: { pictures: 9, agreementPct: 75 } },
         { id: 'unknown', macs: 1e6 },
@@ -154,7 +155,7 @@ describe('utility of a classifier slot', () => {
       lean: { accuracyPct: 75, bestPct: 100 },
     })
     const labelled = { pictures: 9, accuracyPct: 50, agreementPct: 60 }
-    const some = classifierManifest([
+    const some = makeClassifierManifest([
       { id: 'base', macs: 1e9 },
       { id: 'lean', macs: 1e8, judged: labelled },
     ])

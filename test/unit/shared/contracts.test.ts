@@ -7,7 +7,7 @@ import { stateSchema } from '@espalier/shared/messages/device'
 import { formatMessage, MAX_MESSAGE_BYTES, parseMessage } from '@espalier/shared/messages/envelope'
 import { parseUpTopic, upTopic } from '@espalier/shared/messages/topics'
 import { decodeUplinkFrame, encodeUplinkFrame } from '@espalier/shared/messages/uplink'
-import { formatPower, formatRate, parsePower, parseRate } from '@espalier/shared/units'
+import { formatPower, formatQuantity, formatRate, parsePower, parseRate } from '@espalier/shared/units'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 
@@ -33,6 +33,22 @@ describe('units', () => {
         expect(Math.abs(parsePower(formatPower(value)) / value - 1)).toBeLessThan(0.006)
       }),
     )
+  })
+
+  test('a number of any unit is said in the size that people read', () => {
+    for (const [value, unit, text] of [
+      [30570, 'bit/s', '30.6 kbit/s'],
+      [0.8, 'W', '800 mW'],
+      [-2.5, 'W', '−2.5 W'],
+      [0, 'W', '0 W'],
+      [1500, 'W', '1.5 kW'],
+      [7.2e6, 'J', '2 kWh'],
+      [1.5e9, 'B', '1.5 GB'],
+      [0.125, '1', '12.5 %'],
+      [71.25, 'Cel', '71.3 °C'],
+      [3, 'devices', '3 devices'],
+    ] as const)
+      expect(formatQuantity(value, unit)).toBe(text)
   })
 })
 

@@ -1,3 +1,4 @@
+import { formatQuantity } from '@espalier/shared/units'
 import type {
   Alert,
   AlertDeliveries,
@@ -12,25 +13,17 @@ import { Heads } from '../../parts/heads.tsx'
 import { Missing } from '../../parts/missing.tsx'
 import { Panel } from '../../parts/panel.tsx'
 import { Status } from '../../parts/status.tsx'
-import * as format from '../../state/format.ts'
 import { useApi } from '../../state/use-api.ts'
 import { DeliveriesPanel } from './deliveries-panel.tsx'
 import { RulesPanel } from './rules-panel.tsx'
 
 export const KIND_OF_SEVERITY = { info: 'starting', warning: 'attention', critical: 'lost' } as const
 
-const SAY: Readonly<Record<string, (value: number) => string>> = {
-  W: format.power,
-  'bit/s': format.rate,
-  J: format.energy,
-  '1': format.percent,
-}
-
 /** A number in the unit of its metric, of a size that people read. */
 function describeValue({ value, threshold, unit = '' }: Pick<Alert, 'value' | 'threshold' | 'unit'>): string {
   if (value === undefined) return ''
-  const say = SAY[unit] ?? ((n: number) => `${Number(n.toPrecision(4))} ${unit}`.trimEnd())
-  return threshold === undefined ? say(value) : `${say(value)} against ${say(threshold)}`
+  const found = formatQuantity(value, unit)
+  return threshold === undefined ? found : `${found} against ${formatQuantity(threshold, unit)}`
 }
 
 function Firing({ alerts }: { alerts: readonly Alert[] }) {

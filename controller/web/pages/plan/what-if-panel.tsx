@@ -12,12 +12,15 @@ type Change = WhatIf['changes'][number]
 
 const COLUMNS = [
   { key: 'slot', title: 'Slot', width: 'minmax(100px, 0.6fr)' },
-  { key: 'now', title: 'Runs', width: 'minmax(120px, 1.6fr)' },
-  { key: 'after', title: 'Would run', width: 'minmax(120px, 1.6fr)' },
+  { key: 'now', title: 'Runs', width: 'minmax(144px, 1.6fr)', isWrapped: true },
+  { key: 'after', title: 'Would run', width: 'minmax(144px, 1.6fr)', isWrapped: true },
   { key: 'psnrDb', title: 'Quality', width: '64px', isNumber: true },
   { key: 'rateBps', title: 'Rate', width: '94px', isNumber: true },
   { key: 'powerW', title: 'Power', width: '72px', isNumber: true },
 ] as const satisfies readonly Column<string>[]
+
+/** Three lines: a configuration's name takes two, and one with a long variant three. */
+const ROW_PX = 54
 
 function cell(change: Change, key: (typeof COLUMNS)[number]['key']) {
   switch (key) {
@@ -156,8 +159,9 @@ export function WhatIfPanel({ whatIf, isEdited }: { whatIf: WhatIfState; isEdite
               total={data.changes.length}
               itemAt={(index) => data.changes[index]}
               cell={cell}
-              height={Math.min(360, 34 + 30 * data.changes.length)}
-              minWidth={620}
+              height={Math.min(360, 34 + ROW_PX * data.changes.length)}
+              minWidth={670}
+              rowPx={ROW_PX}
             />
           )}
         </div>
