@@ -1,3 +1,4 @@
+import { formatEmission, formatPower, formatRate } from '@espalier/shared/units'
 import type { Row } from './limits.ts'
 import type { Prepared } from './prepare.ts'
 
@@ -8,15 +9,18 @@ export interface Alarm {
   readonly message: string
 }
 
+const formatMilliwatts = (powerMw: number): string => formatPower(powerMw / 1e3)
+const formatMicrograms = (microgramsPerH: number): string => formatEmission(microgramsPerH / 1e6)
+
 function alarmOf(key: string, { planned, margin, total, reserved }: Row): Alarm {
   const isUplink = key.includes(':')
   const [kind] = key.split(':') as ['site' | 'gateway' | 'power' | 'carbon']
-  const unit = isUplink ? 'bit/s' : key === 'power' ? 'mW' : 'micro-g/h'
+  const format = isUplink ? formatRate : key === 'power' ? formatMilliwatts : formatMicrograms
   const subject = isUplink ? key : 'fleet'
   return {
     kind: `${kind}-infeasible`,
     subject,
-    message: `Cannot keep the ${isUplink ? 'uplink' : key} of "${subject}": the cheapest configurations need ${Math.round(planned)} ${unit} and a margin of ${margin}, expected at most ${total - reserved}`,
+    message: `Cannot keep the ${isUplink ? 'uplink' : key} of "${subject}": the cheapest configurations need ${format(planned)} and a margin of ${format(margin)}, expected at most ${format(total - reserved)}`,
   }
 }
 
