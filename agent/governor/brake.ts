@@ -225,51 +225,56 @@ export function initialState(ladder: readonly Rung[], nowMs: number): BrakeState
  * @returns The state for the next frame.
  */
 export function brake(state: BrakeState, situation: Situation, { isNewPlan = false } = {}): BrakeState {
-  const { nowMs, ladder } = situation
+  const { nowMs, ladder, leaseBps, leasePowerW } = situation
   const floor = nextFloor(state, situation)
-  const factor = Math.max(contentFactor(situation, 0), contentFactor(situation, nowMs - SCENE_MS))
-  const wattFactor = Math.max(powerFactor(situation, 0), powerFactor(situation, nowMs - POWER_HORIZONS_MS[0]!))
-  const allowed = { bps: allowedBps(situation), watts: allowedW(situation) }
-  /** Shares of what is allowed that a place takes. */
-  const places = placesOf(situation)
-    .filter(({ position }) => position.rung >= floor.rung)
-    .map(({ position, bps }) => ({
-      position,
-      rate: shareOf(factor * bps, allowed.bps),
-      power: shareOf(wattFactor * ladder[position.rung]!.powerW, allowed.watts),
-    }))
-  type Load = (typeof places)[number]
   const moveTo = ({ rung, alpha255 }: Position): BrakeState =>
     rung === state.rung && alpha255 === state.alpha255
       ? { ...state, floor }
       : { rung, alpha255, changedMs: nowMs, floor }
+  const places = placesOf(situation)
+  const isOpen = ({ position }: Place): boolean => position.rung >= floor.rung
+  if (leaseBps === undefined && leasePowerW === undefined) return moveTo(places.find(isOpen)!.position)
 
-  const scarcer = ({ rate, power }: Load): number => Math.max(rate, power)
-  const least = (): Position => places.reduce((a, b) => (scarcer(b) < scarcer(a) ? b : a)).position
+  const factor = Math.max(contentFactor(situation, 0), contentFactor(situation, nowMs - SCENE_MS))
+  const wattFactor = Math.max(powerFactor(situation, 0), powerFactor(situation, nowMs - POWER_HORIZONS_MS[0]!))
+  const [leftBps, leftW] = [allowedBps(situation), allowedW(situation)]
+  /** Shares of what is allowed that a place takes. Worked out where asked: there are hundreds of places, before every frame. */
+  const rateOf = ({ bps }: Place): number => shareOf(factor * bps, leftBps)
+  const powerOf = ({ position }: Place): number => shareOf(wattFactor * ladder[position.rung]!.powerW, leftW)
+  const scarcerOf = (place: Place): number => Math.max(rateOf(place), powerOf(place))
+  const least = (): Place => places.filter(isOpen).reduce((a, b) => (scarcerOf(b) < scarcerOf(a) ? b : a))
   const placeWithin = (share: { rate: number; power: number }): Position =>
-    places.find(({ rate, power }) => rate <= share.rate && power <= share.power)?.position ?? least()
+    (places.find((place) => isOpen(place) && rateOf(place) <= share.rate && powerOf(place) <= share.power) ?? least())
+      .position
 
-  const at = places.findIndex(({ position }) => position.rung === state.rung && position.alpha255 === state.alpha255)
+  if (isNewPlan) return moveTo(placeWithin({ rate: 1, power: 1 }))
+  const at = places.findIndex(
+    (place) => isOpen(place) && place.position.rung === state.rung && place.position.alpha255 === state.alpha255,
+  )
   const current = places[at]
-  const isUnlimited = situation.leaseBps === undefined && situation.leasePowerW === undefined
-  if (isNewPlan || isUnlimited) return moveTo(placeWithin({ rate: 1, power: 1 }))
-  // Only of what is exceeded is more asked than now: a rung is not left for its power because its rate is trimmed.
-  const tightened = (load = Number.POSITIVE_INFINITY): number => (load > 1 ? TIGHTEN_SHARE / TARGET_SHARE : 1)
-  if (current === undefined || scarcer(current) > 1)
-    return moveTo(placeWithin({ rate: tightened(current?.rate), power: tightened(current?.power) }))
+  if (current === undefined || scarcerOf(current) > 1) {
+    // Only of what is exceeded is more asked than now: a rung is not left for its power because its rate is trimmed.
+    const tightened = (load: number): number => (load > 1 ? TIGHTEN_SHARE / TARGET_SHARE : 1)
+    const isLost = current === undefined
+    return moveTo(
+      placeWithin({
+        rate: tightened(isLost ? Number.POSITIVE_INFINITY : rateOf(current)),
+        power: tightened(isLost ? Number.POSITIVE_INFINITY : powerOf(current)),
+      }),
+    )
+  }
 
   // Alpha changes nothing in the power of a rung.
+  const roomFor = ({ position }: Place): number => (position.rung === state.rung ? 1 : RELEASE_SHARE / TARGET_SHARE)
   const roomy = places.findIndex(
-    ({ position, rate, power }) =>
-      rate <= RELEASE_SHARE / TARGET_SHARE &&
-      power <= (position.rung === state.rung ? 1 : RELEASE_SHARE / TARGET_SHARE),
+    (place) => isOpen(place) && rateOf(place) <= RELEASE_SHARE / TARGET_SHARE && powerOf(place) <= roomFor(place),
   )
   if (roomy === -1 || roomy >= at || nowMs - state.changedMs < RELEASE_EVERY_MS) return moveTo(state)
   const goal = places[roomy]!.position
   if (goal.rung !== state.rung) {
     // With no more bits than now: what another graph does with this scene shows only once it runs.
     const above = places.filter(({ position }) => position.rung === goal.rung)
-    return moveTo((above.find(({ rate }) => rate <= current.rate) ?? above.at(-1)!).position)
+    return moveTo((above.find((place) => rateOf(place) <= rateOf(current)) ?? above.at(-1)!).position)
   }
   const steps = Math.max(MIN_RELEASE_STEPS, Math.ceil((at - roomy) / 2))
   return moveTo(places[Math.max(roomy, at - steps)]!.position)

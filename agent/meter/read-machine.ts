@@ -18,9 +18,18 @@ export function readBoard(root: string): BoardDescription {
   return { model: model.slice(0, 200), arch: arch(), cores, memoryBytes: totalmem(), deviceClass }
 }
 
+/** Of the times in /proc/stat, which is the same on every Linux that we run on. @see man 5 proc_stat */
+const TICKS_HZ = 100
+
 /** CPU seconds of all processes since the machine started. */
 export function readDeviceCpuSeconds(): number {
-  return cpus().reduce((sum, { times }) => sum + (times.user + times.nice + times.sys + times.irq) / 1000, 0)
+  try {
+    // Asked once a second: os.cpus() reads some files of each core beside this one.
+    const [user, nice, system, , , irq] = readFileSync('/proc/stat', 'utf8').slice(5, 100).split(' ').map(Number)
+    return (user! + nice! + system! + irq!) / TICKS_HZ
+  } catch {
+    return cpus().reduce((sum, { times }) => sum + (times.user + times.nice + times.sys + times.irq) / 1000, 0)
+  }
 }
 
 /** CPU seconds of this process since it started. */

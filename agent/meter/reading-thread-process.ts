@@ -10,7 +10,9 @@ import type { ReadingOrder } from './reading-thread.ts'
 // What runs in the thread: wait, read, put down.
 
 const { memory, root, source, periodMs, maxCpuShare, originMs } = workerData as ReadingOrder
-const clock = { monotonicMs: () => systemMonotonicMs() - originMs }
+// One kind of clock for both sides, and the cheaper one for each reading.
+const aheadMs = systemMonotonicMs() - originMs - performance.now()
+const clock = { monotonicMs: () => performance.now() + aheadMs }
 const ring = new ReadingRing(memory)
 const probe = findFastProbe({ root, files: systemFiles }, source)
 const pacer = new Pacer({ periodMs, maxCpuShare, clock, random: Math.random })
@@ -29,10 +31,15 @@ function read(): number {
   }
 }
 
-do {
+/** One reading. @returns Until the next. */
+function turn(): number {
   const startMs = clock.monotonicMs()
   const watts = read()
   const endMs = clock.monotonicMs()
   pacer.learn(endMs - startMs)
   ring.put((startMs + endMs) / 2, watts, pacer)
-} while (!ring.waitForEnd(pacer.nextWaitMs()))
+  return pacer.nextWaitMs()
+}
+
+let waitMs = turn()
+while (!ring.waitForEnd(waitMs)) waitMs = turn()

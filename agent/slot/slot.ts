@@ -177,12 +177,12 @@ export class Slot {
     })
   }
 
-  /** How what was measured differs from what the plan expects. */
   /** What the brake has decided on last. */
   get configuration(): Configuration {
     return this.#governor.configuration
   }
 
+  /** How what was measured differs from what the plan expects. */
   factors(): Factors {
     return this.#governor.factors(this.#options.clock.monotonicMs())
   }
