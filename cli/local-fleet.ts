@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { CONTROL_FLAGS } from '@espalier/agent/node-flags'
 import { TransportError } from '@espalier/shared/errors'
 import { type SupervisedProgram, supervise } from './supervise.ts'
 
@@ -67,10 +68,12 @@ export async function startLocalFleet(options: LocalFleetOptions): Promise<Local
       },
     ],
   })
-  const start = (name: string, specifier: string, config: string): SupervisedProgram =>
-    supervise({ name, script: program(specifier), args: ['--config', config] }, (line) => options.onLine(name, line))
+  const start = (name: string, specifier: string, config: string, flags: readonly string[] = []): SupervisedProgram =>
+    supervise({ name, script: program(specifier), args: ['--config', config], flags }, (line) =>
+      options.onLine(name, line),
+    )
   const controller = start('controller', '@espalier/controller/process', controllerConfig)
-  const agent = start('agent', '@espalier/agent/process', agentConfig)
+  const agent = start('agent', '@espalier/agent/process', agentConfig, CONTROL_FLAGS)
   return {
     url,
     device: LOCAL_DEVICE,

@@ -9,6 +9,8 @@ export interface Program {
   readonly name: string
   readonly script: string
   readonly args: readonly string[]
+  /** Of Node. */
+  readonly flags?: readonly string[]
 }
 
 export interface SupervisedProgram {
@@ -32,7 +34,7 @@ export function supervise(program: Program, onLine: (line: string) => void): Sup
 
   const runOnce = async (): Promise<void> => {
     // A group of its own: Ctrl-C reaches this process alone, which then ends its programs in order.
-    const running = spawn(process.execPath, [program.script, ...program.args], {
+    const running = spawn(process.execPath, [...(program.flags ?? []), program.script, ...program.args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     })

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { CONTROL_FLAGS } from '@espalier/agent/node-flags'
 import { telemetrySchema } from '@espalier/shared/messages/device'
 import { parseMessage } from '@espalier/shared/messages/envelope'
 import { parseUpTopic } from '@espalier/shared/messages/topics'
@@ -109,7 +110,9 @@ async function watchControlProcess(clip: string, familyDir: string, sampleHz: nu
     slots: [{ slot: 'cam0', source: { kind: 'images', path: clip, frameRate: 1 }, sink: { kind: 'discard' } }],
   }
   await writeFile(join(home, 'agent.json'), JSON.stringify(config))
-  const child = spawn(process.execPath, [AGENT, '--config', join(home, 'agent.json')], { stdio: 'ignore' })
+  const child = spawn(process.execPath, [...CONTROL_FLAGS, AGENT, '--config', join(home, 'agent.json')], {
+    stdio: 'ignore',
+  })
   try {
     await delay(WARM_UP_S * 1000)
     const before = broker.heard.newest

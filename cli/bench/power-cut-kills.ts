@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { CONTROL_FLAGS } from '@espalier/agent/node-flags'
 import { CONTROLLER_USER, startBroker } from '@espalier/controller/broker/embedded-broker'
 import { openMqttLink } from '@espalier/controller/broker/mqtt-link'
 import { loadConfig } from '@espalier/controller/config'
@@ -127,6 +128,7 @@ export async function runKills(options: {
       name: 'agent',
       script: fileURLToPath(import.meta.resolve('@espalier/agent/process')),
       args: ['--config', config],
+      flags: CONTROL_FLAGS,
     },
     () => undefined,
   )

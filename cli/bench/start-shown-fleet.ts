@@ -2,6 +2,7 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { CONTROL_FLAGS } from '@espalier/agent/node-flags'
 import { getDevices } from '../fleet-api.ts'
 import { freePort } from '../free-port.ts'
 import { startLocalFleet, waitFor } from '../local-fleet.ts'
@@ -59,7 +60,7 @@ export async function startShownFleet(): Promise<{ url: string; devices: readonl
   }
   await writeFile(config, JSON.stringify(settings))
   const script = fileURLToPath(import.meta.resolve('@espalier/agent/process'))
-  const second = supervise({ name: 'gate', script, args: ['--config', config] }, () => undefined)
+  const second = supervise({ name: 'gate', script, args: ['--config', config], flags: CONTROL_FLAGS }, () => undefined)
   const stop = async (): Promise<void> => {
     await second.stop()
     await fleet.stop()

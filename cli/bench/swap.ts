@@ -1,5 +1,6 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { CONTROL_FLAGS } from '@espalier/agent/node-flags'
 import { DEFAULT_WEAR_LIMITS } from '@espalier/agent/supervisor/worker-supervisor'
 import { InvariantError } from '@espalier/shared/errors'
 import { DEFAULT_FAMILY_DIR } from '../models.ts'
@@ -26,7 +27,7 @@ const LOADED = { swaps: 60, steadyFrames: 100, warmUpFrames: 20 }
  */
 const PROCESSES = {
   naive: { script: './naive-swap-process.js', flags: ['--max-semi-space-size=2'] },
-  slot: { script: './swap-process.js', flags: [] },
+  slot: { script: './swap-process.js', flags: [...CONTROL_FLAGS] },
 }
 
 function quantile(values: readonly number[], share: number): number {

@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { CONTROL_FLAGS } from '@espalier/agent/node-flags'
 import type { Command } from 'commander'
 import { registerAgentSensors } from './agent-sensors.ts'
 
 /** Run one of our programs in the foreground with its own arguments; this process ends as it does. */
-async function runProgram(specifier: string, args: readonly string[]): Promise<void> {
-  const child = spawn(process.execPath, [fileURLToPath(import.meta.resolve(specifier)), ...args], { stdio: 'inherit' })
+async function runProgram(specifier: string, flags: readonly string[], args: readonly string[]): Promise<void> {
+  const script = fileURLToPath(import.meta.resolve(specifier))
+  const child = spawn(process.execPath, [...flags, script, ...args], { stdio: 'inherit' })
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
   process.exitCode = await new Promise<number>((resolve, reject) => {
     child.once('error', reject)
@@ -15,10 +17,10 @@ async function runProgram(specifier: string, args: readonly string[]): Promise<v
 
 export function registerProgramCommands(program: Command): void {
   const programs = [
-    ['controller', 'the fleet program: broker, planner, API and page', '@espalier/controller/process'],
-    ['agent', 'the device program; --help lists its settings', '@espalier/agent/process'],
+    ['controller', 'the fleet program: broker, planner, API and page', '@espalier/controller/process', []],
+    ['agent', 'the device program; --help lists its settings', '@espalier/agent/process', CONTROL_FLAGS],
   ] as const
-  for (const [name, description, specifier] of programs) {
+  for (const [name, description, specifier, flags] of programs) {
     const command = program
       .command(name)
       .description(description)
@@ -26,7 +28,7 @@ export function registerProgramCommands(program: Command): void {
       .helpOption(false)
       .allowUnknownOption()
       .argument('[settings...]')
-      .action((_settings, _options, each: Command) => runProgram(specifier, each.args))
+      .action((_settings, _options, each: Command) => runProgram(specifier, flags, each.args))
     if (name === 'agent') registerAgentSensors(command.helpCommand(false))
   }
 }
