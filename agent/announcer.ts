@@ -34,20 +34,27 @@ export class Announcer {
 
   /** Say who this is: state first, then birth once there is one. */
   async introduce(): Promise<void> {
-    const { outbox } = this.#options
     const reported = this.reported()
-    const state = this.state(reported)
-    await outbox.publishRetained('state', state)
-    this.#saidState = JSON.stringify(state)
+    await this.#sayState(this.state(reported))
     if (this.#birth === undefined) return
-    await outbox.publishRetained('birth', this.#birth)
-    await outbox.publishRetained('reported', reported)
-    this.#saidReported = JSON.stringify(reported)
+    await this.#options.outbox.publishRetained('birth', this.#birth)
+    await this.#sayReported(reported)
   }
 
-  /** Say what is not as it was said last. */
-  async tellChanges(): Promise<void> {
-    if (this.#options.isConnected()) await this.#publishChanges().catch((error: unknown) => this.#logLost(error))
+  /** Say what is not as it was said last. @returns Whether there was something to say. */
+  async tellChanges(): Promise<boolean> {
+    if (!this.#options.isConnected()) return false
+    const reported = this.reported()
+    const state = this.state(reported)
+    const isNewState = JSON.stringify(state) !== this.#saidState
+    const isNewReport = this.#birth !== undefined && JSON.stringify(reported) !== this.#saidReported
+    try {
+      if (isNewState) await this.#sayState(state)
+      if (isNewReport) await this.#sayReported(reported)
+    } catch (error) {
+      this.#logLost(error)
+    }
+    return isNewState || isNewReport
   }
 
   takeLeave(): Promise<void> {
@@ -76,18 +83,14 @@ export class Announcer {
     }
   }
 
-  async #publishChanges(): Promise<void> {
-    const { outbox } = this.#options
-    const reported = this.reported()
-    const state = this.state(reported)
-    if (JSON.stringify(state) !== this.#saidState) {
-      await outbox.publishRetained('state', state)
-      this.#saidState = JSON.stringify(state)
-    }
-    if (this.#birth !== undefined && JSON.stringify(reported) !== this.#saidReported) {
-      await outbox.publishRetained('reported', reported)
-      this.#saidReported = JSON.stringify(reported)
-    }
+  async #sayState(state: State): Promise<void> {
+    await this.#options.outbox.publishRetained('state', state)
+    this.#saidState = JSON.stringify(state)
+  }
+
+  async #sayReported(reported: Reported): Promise<void> {
+    await this.#options.outbox.publishRetained('reported', reported)
+    this.#saidReported = JSON.stringify(reported)
   }
 
   #logLost(error: unknown): void {

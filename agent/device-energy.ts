@@ -15,6 +15,8 @@ import type { AllSlots } from './slot/slot-parts.ts'
 import type { AgentSurroundings } from './surroundings.ts'
 import type { TimeMark } from './time/time-mark.ts'
 
+const JUST_NOW_MS = 20
+
 export interface DeviceEnergyOptions {
   readonly config: AgentConfig
   readonly around: AgentSurroundings
@@ -36,6 +38,7 @@ export class DeviceEnergy {
   readonly #powerWatch = new PowerWatch()
   /** CPU of the device before this boot. */
   readonly #deviceCpuAtStart: number
+  #sampledMs = Number.NEGATIVE_INFINITY
 
   private constructor(options: DeviceEnergyOptions, sensors: SensorWatch, plug: Plug | undefined) {
     this.#options = options
@@ -102,9 +105,12 @@ export class DeviceEnergy {
     await Promise.all([this.#machine.run(signal), this.#sensors.run(signal)])
   }
 
-  /** Book the time since the last sample. */
+  /** Book the time since the last sample, unless that was just now: each second's tick and its telemetry ask. */
   sample(): void {
     const { slots, around } = this.#options
+    const nowMs = around.clock.monotonicMs()
+    if (nowMs - this.#sampledMs < JUST_NOW_MS) return
+    this.#sampledMs = nowMs
     this.#meter.sample({
       slots: new Map([...slots].map(([id, { supervisor }]) => [id, supervisor.cpuSeconds.slot])),
       self: this.selfCpuSeconds,

@@ -1,5 +1,4 @@
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { describeError } from '@espalier/shared/errors'
 import type { SlotId } from '@espalier/shared/ids'
 import type { Command } from '@espalier/shared/messages/controller'
@@ -34,6 +33,9 @@ import { Wanted } from './wanted.ts'
 const SOFTWARE = 'espalier-agent 0.1.0'
 /** How often state is compared with what was said last, and telemetry looked for: the least telemetry interval. */
 const TICK_MS = 200
+/** Where nothing was heard or said for a while, waking up is most of what a tick costs: then so often. */
+const RESTING_TICK_MS = 1000
+const RESTLESS_MS = 10_000
 
 /** The control process: owns the parts and carries messages between them. */
 class Agent {
@@ -52,6 +54,10 @@ class Agent {
   readonly #steering: Steering
   #runtimes: RuntimeFinder | undefined
   #uplinkBytes = 0
+  /** When something was last heard, or there was something to say. */
+  #stirredMs: number
+  /** Ends the wait for the next tick. */
+  #wake: () => void = () => undefined
   readonly #updates: Updates
   readonly #slots = new Map<SlotId, SlotParts>()
   readonly #wanted: Wanted
@@ -63,6 +69,7 @@ class Agent {
     this.#around = around
     this.#twin = new Twin(config.dataDir, (error) => log.error({ reason: error.message }, 'desired state lost'))
     const { clock, files } = around
+    this.#stirredMs = clock.monotonicMs()
     const { root } = config.sensors
     const boot = around.makeBootId()
     const { bootNumber, knownWallMs } = countBoot(config.dataDir, clock.wallMs(), {
@@ -103,7 +110,11 @@ class Agent {
         await this.#announcer.introduce()
         this.#outbox.drain()
       },
-      onMessage: (topic, payload, isRetained) => this.#inbox.receive(topic, payload, isRetained),
+      onMessage: (topic, payload, isRetained) => {
+        this.#inbox.receive(topic, payload, isRetained)
+        this.#stirredMs = clock.monotonicMs()
+        this.#wake()
+      },
       random: around.random,
       log,
     })
@@ -282,8 +293,9 @@ class Agent {
   async #tick(signal: AbortSignal): Promise<void> {
     const { clock, meterEveryMs } = this.#around
     let [meteredMs, toldMs] = [clock.monotonicMs(), clock.monotonicMs()]
+    signal.addEventListener('abort', () => this.#wake(), { once: true })
     while (!signal.aborted) {
-      await delay(TICK_MS, undefined, { signal }).catch(() => undefined)
+      await this.#untilTick()
       const nowMs = clock.monotonicMs()
       if (nowMs - meteredMs >= meterEveryMs) {
         meteredMs = nowMs
@@ -303,8 +315,23 @@ class Agent {
         toldMs = nowMs - toldMs < 2 * intervalMs ? toldMs + intervalMs : nowMs
         this.#outbox.sendTelemetry(this.#telemetry())
       }
-      await this.#announcer.tellChanges()
+      if (await this.#announcer.tellChanges()) this.#stirredMs = nowMs
     }
+  }
+
+  #untilTick(): Promise<void> {
+    const { clock, meterEveryMs } = this.#around
+    const isResting = clock.monotonicMs() - this.#stirredMs > RESTLESS_MS
+    const restMs = Math.min(RESTING_TICK_MS, meterEveryMs, 1000 * this.#twin.state.telemetryIntervalS)
+    // A timer may be a millisecond early, and what is due once a second would wait for another.
+    const waitMs = isResting ? Math.max(TICK_MS, restMs + 2) : TICK_MS
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, waitMs)
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
   }
 
   #show(): void {
