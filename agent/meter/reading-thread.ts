@@ -42,7 +42,7 @@ export type ReadingTask = Pick<ReadingOrder, 'root' | 'source' | 'periodMs' | 'm
 
 /**
  * Read a sensor of system files in a thread of its own, which does nothing else and sleeps in the kernel between: at 100 Hz
- * that takes about two thirds of what timers in the event loop take, for 4 MB more in RAM (npm run -s bench -- agent).
+ * that takes about half of what timers in the event loop take, for 4 MB more in RAM (npm run -s bench -- agent).
  */
 export function openReadingThread({ clock, ...task }: ReadingTask): ReadingThread {
   const ring = new ReadingRing()
