@@ -1,23 +1,20 @@
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { loadConfig } from '@espalier/controller/config'
-import { startController } from '@espalier/controller/main'
 import { openStore } from '@espalier/controller/store/open-store'
 import { openFamily } from '@espalier/shared/manifest/open-family'
 import { capsuleSchema } from '@espalier/shared/messages/capsule'
 import { parseMessage } from '@espalier/shared/messages/envelope'
 import { openSigned } from '@espalier/shared/signature/signed-document'
 import { connectAsync, type MqttClient } from 'mqtt'
-import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { envelope, makeBirth } from '../unit/controller/controller-fixtures.ts'
 import { startAgent } from './start-agent.ts'
+import { startQuietController } from './start-quiet-controller.ts'
 import { until } from './until.ts'
 
 const MODELS = join(import.meta.dirname, '../../models')
-const log = pino({ level: 'silent' })
 
 async function folder(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'espalier-capsule-'))
@@ -27,8 +24,8 @@ async function folder(): Promise<string> {
 
 test('a device follows the capsule that its controller signed once that is gone, and the same key counts after a restart', async () => {
   const [dataDir, deviceDir] = [await folder(), await folder()]
-  const flags = { port: 0, mqttPort: 0, planIntervalMs: 200, dataDir, familiesDir: MODELS }
-  const controller = await startController(loadConfig({ flags }), log)
+  const settings = { dataDir, familiesDir: MODELS }
+  const controller = await startQuietController(settings)
   let isOpen = true
   const close = async (): Promise<void> => {
     if (isOpen) await controller.close()
@@ -70,7 +67,7 @@ test('a device follows the capsule that its controller signed once that is gone,
   })
   expect(spool).toContain(`following the capsule of generation`)
 
-  const again = await startController(loadConfig({ flags: { ...flags, mqttPort: controller.mqttPort } }), log)
+  const again = await startQuietController({ ...settings, mqttPort: controller.mqttPort })
   onTestFinished(() => again.close())
   const events = await until('the events of the outage in the database', async () => {
     const store = openStore(join(dataDir, 'controller.sqlite'))
@@ -95,10 +92,7 @@ test('a device follows the capsule that its controller signed once that is gone,
 
 test('the controller sends what it signed retained, so that a device that connects later has it', async () => {
   const dataDir = await folder()
-  const controller = await startController(
-    loadConfig({ flags: { port: 0, mqttPort: 0, planIntervalMs: 200, dataDir, familiesDir: MODELS } }),
-    log,
-  )
+  const controller = await startQuietController({ dataDir, familiesDir: MODELS })
   onTestFinished(() => controller.close())
   const connect = (): Promise<MqttClient> =>
     connectAsync(`mqtt://127.0.0.1:${controller.mqttPort}`, { username: 'cam-1', password: 'any' })

@@ -4,17 +4,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { loadConfig } from '@espalier/controller/config'
-import { startController } from '@espalier/controller/main'
 import type { AssembledFamily } from '@espalier/forge/family/assemble-family'
 import { writeFamily } from '@espalier/forge/family/write-family'
 import { deviceIdSchema, slotIdSchema } from '@espalier/shared/ids'
-import { pino } from 'pino'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { buildFamily } from '../unit/forge/build-family.ts'
 import type { GraphSpec } from '../unit/forge/build-graph.ts'
 import { randomTensor } from '../unit/forge/build-graph.ts'
 import { startAgent } from './start-agent.ts'
+import { startQuietController } from './start-quiet-controller.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const DEVICE = deviceIdSchema.parse('cam-9')
@@ -23,7 +21,6 @@ const SIDE = 64
 const CHANNELS = 32
 /** A frame of the first variant is done well within its interval, even on a machine with other work. */
 const FRAME_RATE = 2
-const log = pino({ level: 'silent' })
 
 /** A classifier of some convolutions of one size. @param layers 38 million multiply-accumulates each. */
 function deepClassifier(layers: number): GraphSpec {
@@ -74,18 +71,10 @@ function judged(family: AssembledFamily, accuracyPct: Readonly<Record<string, nu
 }
 
 async function start() {
-  const controller = await startController(
-    loadConfig({
-      flags: {
-        port: 0,
-        mqttPort: 0,
-        planIntervalMs: 200,
-        dataDir: join(home, 'controller'),
-        familiesDir: join(home, 'families'),
-      },
-    }),
-    log,
-  )
+  const controller = await startQuietController({
+    dataDir: join(home, 'controller'),
+    familiesDir: join(home, 'families'),
+  })
   running.push(() => controller.close())
   const { stop } = startAgent({
     device: DEVICE,

@@ -4,8 +4,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { AgentConfig } from '@espalier/agent/config'
-import { loadConfig } from '@espalier/controller/config'
-import { startController } from '@espalier/controller/main'
 import { type AssembledFamily, assembleFamily, noisePicture } from '@espalier/forge/family/assemble-family'
 import { digestOf } from '@espalier/forge/family/digest'
 import { writeFamily } from '@espalier/forge/family/write-family'
@@ -18,19 +16,18 @@ import { inputSize } from '@espalier/shared/manifest/classifier-manifest'
 import { canonicalJson } from '@espalier/shared/manifest/manifest'
 import { type Desired, desiredSchema } from '@espalier/shared/messages/controller'
 import { birthSchema, eventSchema, reportedSchema, telemetrySchema } from '@espalier/shared/messages/device'
-import { pino } from 'pino'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { about, writeModels } from '../unit/forge/build-family.ts'
 import { toyClassifier } from '../unit/forge/toy-classifier.ts'
 import { FleetEar } from './fleet-ear.ts'
 import { startAgent } from './start-agent.ts'
+import { startQuietController } from './start-quiet-controller.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const THIRD_PARTY = join(process.env.ESPALIER_DATA ?? join(ROOT, '../shared/data'), 'models/cifar10_resnet_4b.onnx')
 const CLIP = join(ROOT, 'models/clip')
 const DEVICE = deviceIdSchema.parse('cam-8')
 const SLOT = slotIdSchema.parse('cam0')
-const log = pino({ level: 'silent' })
 
 let home: string
 let families: string
@@ -181,18 +178,10 @@ describe('an agent with a family of classifiers', () => {
   })
 
   test('is shown by a controller with its telemetry, and planned with the one variant of which the quality is known', async () => {
-    const controller = await startController(
-      loadConfig({
-        flags: {
-          port: 0,
-          mqttPort: 0,
-          planIntervalMs: 200,
-          dataDir: await mkdtemp(join(home, 'controller-')),
-          familiesDir: families,
-        },
-      }),
-      log,
-    )
+    const controller = await startQuietController({
+      dataDir: await mkdtemp(join(home, 'controller-')),
+      familiesDir: families,
+    })
     running.push(() => controller.close())
     const ask = async (path: string) => JSON.parse(await (await fetch(`${controller.url}/api/v1/${path}`)).text())
     await startClassifier(controller.mqttPort, { kind: 'discard' })

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startBroker } from '@espalier/controller/broker/embedded-broker'
 import { loadConfig, type RawSettings } from '@espalier/controller/config'
-import { startController } from '@espalier/controller/main'
 import { openFamilyCodec } from '@espalier/shared/codec/open-codec'
 import type { FrameReference } from '@espalier/shared/codec/picture-codec'
 import { type Configuration, configurationId } from '@espalier/shared/configuration'
@@ -14,16 +13,15 @@ import { commandSchema, type Desired, desiredSchema } from '@espalier/shared/mes
 import { formatMessage, parseMessage } from '@espalier/shared/messages/envelope'
 import { encodeUplinkFrame } from '@espalier/shared/messages/uplink'
 import { connectAsync, type MqttClient } from 'mqtt'
-import { pino } from 'pino'
 import sharp from 'sharp'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { DEVICE, envelope, makeBirth, makeTelemetry, SLOT } from '../unit/controller/controller-fixtures.ts'
+import { startQuietController } from './start-quiet-controller.ts'
 import { TcpWay } from './tcp-way.ts'
 import { until } from './until.ts'
 
 const FAMILIES = join(import.meta.dirname, '../../models')
-const log = pino({ level: 'silent' })
 
 async function folder(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'espalier-controller-'))
@@ -32,10 +30,7 @@ async function folder(): Promise<string> {
 }
 
 async function start(dataDir: string, flags: RawSettings = {}) {
-  const controller = await startController(
-    loadConfig({ flags: { port: 0, mqttPort: 0, planIntervalMs: 200, dataDir, familiesDir: FAMILIES, ...flags } }),
-    log,
-  )
+  const controller = await startQuietController({ dataDir, familiesDir: FAMILIES, ...flags })
   let isOpen = true
   const close = async () => {
     if (isOpen) await controller.close()
