@@ -2,9 +2,8 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { CONTROL_FLAGS } from '@espalier/agent/node-flags'
 import { TransportError } from '@espalier/shared/errors'
+import { agentProgram, controllerProgram, type NodeProgram } from './node-programs.ts'
 import { type SupervisedProgram, supervise } from './supervise.ts'
 
 export interface LocalFleetOptions {
@@ -31,8 +30,6 @@ export interface LocalFleet {
 
 export const LOCAL_DEVICE = 'local-1'
 export const LOCAL_SLOT = 'cam0'
-
-const program = (specifier: string): string => fileURLToPath(import.meta.resolve(specifier))
 
 async function writeConfig(dataDir: string, name: string, config: unknown): Promise<string> {
   const path = join(dataDir, `${name}.json`)
@@ -68,12 +65,10 @@ export async function startLocalFleet(options: LocalFleetOptions): Promise<Local
       },
     ],
   })
-  const start = (name: string, specifier: string, config: string, flags: readonly string[] = []): SupervisedProgram =>
-    supervise({ name, script: program(specifier), args: ['--config', config], flags }, (line) =>
-      options.onLine(name, line),
-    )
-  const controller = start('controller', '@espalier/controller/process', controllerConfig)
-  const agent = start('agent', '@espalier/agent/process', agentConfig, CONTROL_FLAGS)
+  const start = (name: string, program: NodeProgram, config: string): SupervisedProgram =>
+    supervise({ name, ...program, args: ['--config', config] }, (line) => options.onLine(name, line))
+  const controller = start('controller', controllerProgram(), controllerConfig)
+  const agent = start('agent', agentProgram(), agentConfig)
   return {
     url,
     device: LOCAL_DEVICE,

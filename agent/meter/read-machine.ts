@@ -18,8 +18,8 @@ export function readBoard(root: string): BoardDescription {
   return { model: model.slice(0, 200), arch: arch(), cores, memoryBytes: totalmem(), deviceClass }
 }
 
-/** Of the times in /proc/stat, which is the same on every Linux that we run on. @see man 5 proc_stat */
-const TICKS_HZ = 100
+/** Clock ticks a second of /proc; the same on every Linux that we run on. @see man 5 proc_stat */
+export const TICKS_HZ = 100
 
 /** CPU seconds of all processes since the machine started. */
 export function readDeviceCpuSeconds(): number {

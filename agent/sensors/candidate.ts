@@ -1,7 +1,6 @@
 import type { EnergySource } from '@espalier/shared/messages/device'
-import type { ReadingTask, ReadingThread } from '../meter/reading-thread.ts'
 import type { CommandRunner } from './run-command.ts'
-import type { SystemFiles } from './system-files.ts'
+import type { ApartReader, SystemFiles } from './system-files.ts'
 
 interface Probe {
   readonly source: EnergySource
@@ -23,7 +22,7 @@ export interface PowerProbe extends Probe {
    */
   read(): number | Promise<number>
   /** The same beside the program, where somebody can; absent: nobody. */
-  readonly readApart?: ((pace: Pick<ReadingTask, 'periodMs' | 'maxCpuShare' | 'clock'>) => ReadingThread) | undefined
+  readonly readApart?: ApartReader | undefined
 }
 
 /** A sensor that counts. */

@@ -3,6 +3,7 @@ import type { Candidate, Finding, Refusal, SystemPlace } from './candidate.ts'
 import { type HwmonChip, listHwmon } from './hwmon.ts'
 import { boardLimitW } from './plausible.ts'
 import { refuse } from './refuse.ts'
+import { apartReaderOf } from './system-files.ts'
 
 interface Kind {
   /** How long one measurement takes, as the driver sets the chip up; `update_interval` says it where it is there. */
@@ -76,7 +77,7 @@ function candidateOf({ root, files }: SystemPlace, chip: HwmonChip, kind: Kind):
         ...common,
         periodMs: interval > 0 ? interval : kind.periodMs,
         read,
-        readApart: files.readApart && ((pace) => files.readApart!({ root, source: name, ...pace })),
+        readApart: apartReaderOf(files, root, name),
       },
     },
   }

@@ -1,5 +1,6 @@
 import type { Candidate, Refusal, SystemPlace } from './candidate.ts'
 import { refuse } from './refuse.ts'
+import { apartReaderOf } from './system-files.ts'
 
 /** One supply rail of a module. */
 export interface Rail {
@@ -71,7 +72,7 @@ export function totalOfRails(
         uncertainty: isSum ? SUM_UNCERTAINTY : INPUT_UNCERTAINTY,
         periodMs: PERIOD_MS,
         read,
-        readApart: files.readApart && ((pace) => files.readApart!({ root, source, ...pace })),
+        readApart: apartReaderOf(files, root, source),
       },
     },
   }

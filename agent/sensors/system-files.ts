@@ -1,6 +1,9 @@
 import { StoreError } from '@espalier/shared/errors'
 import type { ReadingTask, ReadingThread } from '../meter/reading-thread.ts'
 
+/** Reads a sensor beside the program, so often. */
+export type ApartReader = (pace: Pick<ReadingTask, 'periodMs' | 'maxCpuShare' | 'clock'>) => ReadingThread
+
 /** Reading of system files (this-system-files.ts); tests hand in one that fails as drivers do (EACCES, EAGAIN, ENODATA, EIO). */
 export interface SystemFiles {
   list(path: string): string[]
@@ -12,6 +15,11 @@ export interface SystemFiles {
   readWholeNumber?(path: string): number | undefined
   /** Read a sensor (find-fast-probe.ts) in a thread of its own. Absent: these files are of this thread alone. */
   readApart?(task: ReadingTask): ReadingThread
+}
+
+/** Reading apart of one sensor, where these files can do that. */
+export function apartReaderOf({ readApart }: SystemFiles, root: string, source: string): ApartReader | undefined {
+  return readApart && ((pace) => readApart({ root, source, ...pace }))
 }
 
 /** The system's name for what went wrong, e.g. `EACCES`; of a StoreError, that of its cause. */

@@ -4,26 +4,23 @@ import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { CONTROL_FLAGS } from '@espalier/agent/node-flags'
+import { TICKS_HZ } from '@espalier/agent/meter/read-machine'
 import { telemetrySchema } from '@espalier/shared/messages/device'
 import { parseMessage } from '@espalier/shared/messages/envelope'
 import { parseUpTopic } from '@espalier/shared/messages/topics'
 import { Aedes } from 'aedes'
+import { agentProgram } from '../node-programs.ts'
 import { measureAgentLoop } from './agent-loop.ts'
 import { atLeast, atMost, type Check, type Findings } from './checks.ts'
 import { makeTrace, measureTrace } from './energy-traces.ts'
 import { seededRandom } from './seeded-random.ts'
 
-const AGENT = fileURLToPath(import.meta.resolve('@espalier/agent/process'))
 /** The engine optimises what it has run some thousand times: a minute at 100 Hz. Before, a reading costs nearly twice as much. */
 const WARM_UP_S = 60
 const WATCH_S = 30
 /** How often memory is looked at meanwhile; the largest counts. */
 const LOOK_EVERY_S = 5
 const WINDOWS = 1000
-/** Clock ticks a second of /proc; the same on every Linux that we run on. */
-const TICKS_HZ = 100
 
 /** A sensor as a Jetson has it, in a folder of its own. */
 async function writeSensor(root: string): Promise<void> {
@@ -110,7 +107,8 @@ async function watchControlProcess(clip: string, familyDir: string, sampleHz: nu
     slots: [{ slot: 'cam0', source: { kind: 'images', path: clip, frameRate: 1 }, sink: { kind: 'discard' } }],
   }
   await writeFile(join(home, 'agent.json'), JSON.stringify(config))
-  const child = spawn(process.execPath, [...CONTROL_FLAGS, AGENT, '--config', join(home, 'agent.json')], {
+  const { script, flags } = agentProgram()
+  const child = spawn(process.execPath, [...flags, script, '--config', join(home, 'agent.json')], {
     stdio: 'ignore',
   })
   try {

@@ -3,8 +3,6 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { CONTROL_FLAGS } from '@espalier/agent/node-flags'
 import { CONTROLLER_USER, startBroker } from '@espalier/controller/broker/embedded-broker'
 import { openMqttLink } from '@espalier/controller/broker/mqtt-link'
 import { loadConfig } from '@espalier/controller/config'
@@ -20,6 +18,7 @@ import { parseUpTopic } from '@espalier/shared/messages/topics'
 import { pino } from 'pino'
 import { waitFor } from '../local-fleet.ts'
 import { CLIP_DIR, DEFAULT_FAMILY_DIR } from '../models.ts'
+import { agentProgram } from '../node-programs.ts'
 import { supervise } from '../supervise.ts'
 import { makeSecondVersion } from './second-version.ts'
 
@@ -126,9 +125,8 @@ export async function runKills(options: {
   const agent = supervise(
     {
       name: 'agent',
-      script: fileURLToPath(import.meta.resolve('@espalier/agent/process')),
+      ...agentProgram(),
       args: ['--config', config],
-      flags: CONTROL_FLAGS,
     },
     () => undefined,
   )

@@ -1,12 +1,11 @@
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { CONTROL_FLAGS } from '@espalier/agent/node-flags'
 import { getDevices } from '../fleet-api.ts'
 import { freePort } from '../free-port.ts'
 import { startLocalFleet, waitFor } from '../local-fleet.ts'
 import { CLIP_DIR, DEFAULT_FAMILY_DIR } from '../models.ts'
+import { agentProgram } from '../node-programs.ts'
 import { supervise } from '../supervise.ts'
 import { makeSecondVersion } from './second-version.ts'
 
@@ -59,8 +58,7 @@ export async function startShownFleet(): Promise<{ url: string; devices: readonl
     ],
   }
   await writeFile(config, JSON.stringify(settings))
-  const script = fileURLToPath(import.meta.resolve('@espalier/agent/process'))
-  const second = supervise({ name: 'gate', script, args: ['--config', config], flags: CONTROL_FLAGS }, () => undefined)
+  const second = supervise({ name: 'gate', ...agentProgram(), args: ['--config', config] }, () => undefined)
   const stop = async (): Promise<void> => {
     await second.stop()
     await fleet.stop()

@@ -1,12 +1,10 @@
 import { spawn } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
-import { CONTROL_FLAGS } from '@espalier/agent/node-flags'
 import type { Command } from 'commander'
+import { agentProgram, controllerProgram, type NodeProgram } from '../node-programs.ts'
 import { registerAgentSensors } from './agent-sensors.ts'
 
 /** Run one of our programs in the foreground with its own arguments; this process ends as it does. */
-async function runProgram(specifier: string, flags: readonly string[], args: readonly string[]): Promise<void> {
-  const script = fileURLToPath(import.meta.resolve(specifier))
+async function runProgram({ script, flags }: NodeProgram, args: readonly string[]): Promise<void> {
   const child = spawn(process.execPath, [...flags, script, ...args], { stdio: 'inherit' })
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
   process.exitCode = await new Promise<number>((resolve, reject) => {
@@ -17,10 +15,10 @@ async function runProgram(specifier: string, flags: readonly string[], args: rea
 
 export function registerProgramCommands(program: Command): void {
   const programs = [
-    ['controller', 'the fleet program: broker, planner, API and page', '@espalier/controller/process', []],
-    ['agent', 'the device program; --help lists its settings', '@espalier/agent/process', CONTROL_FLAGS],
+    ['controller', 'the fleet program: broker, planner, API and page', controllerProgram],
+    ['agent', 'the device program; --help lists its settings', agentProgram],
   ] as const
-  for (const [name, description, specifier, flags] of programs) {
+  for (const [name, description, find] of programs) {
     const command = program
       .command(name)
       .description(description)
@@ -28,7 +26,7 @@ export function registerProgramCommands(program: Command): void {
       .helpOption(false)
       .allowUnknownOption()
       .argument('[settings...]')
-      .action((_settings, _options, each: Command) => runProgram(specifier, flags, each.args))
+      .action((_settings, _options, each: Command) => runProgram(find(), each.args))
     if (name === 'agent') registerAgentSensors(command.helpCommand(false))
   }
 }
